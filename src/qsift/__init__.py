@@ -1,0 +1,53 @@
+"""Qwen3-Embedding and Qwen3-Reranker on llama.cpp.
+
+    with Embedder.load("model.gguf") as embedder:
+        vectors = embedder.encode_document(["a text"])
+
+Importing this package loads numpy and nothing heavier; llama.cpp is loaded with the first model.
+"""
+
+from .embedder import Embedder
+from .engine import Engine, EngineOptions
+from .errors import (
+    ConversionError,
+    DownloadError,
+    EngineError,
+    EngineMemoryError,
+    InputTooLongError,
+    MissingExtraError,
+    ModelFileError,
+    NonFiniteError,
+    QsiftError,
+    UnknownModelError,
+)
+from .model_file import ModelFile
+from .prompts import QUERY_INSTRUCTION, RERANK_TEMPLATES
+from .reranker import Hit, Reranker
+from .specs import SPECS, ModelSpec
+from .vectors import similarity
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "QUERY_INSTRUCTION",
+    "RERANK_TEMPLATES",
+    "SPECS",
+    "ConversionError",
+    "DownloadError",
+    "Embedder",
+    "Engine",
+    "EngineError",
+    "EngineMemoryError",
+    "EngineOptions",
+    "Hit",
+    "InputTooLongError",
+    "MissingExtraError",
+    "ModelFile",
+    "ModelFileError",
+    "ModelSpec",
+    "NonFiniteError",
+    "QsiftError",
+    "Reranker",
+    "UnknownModelError",
+    "similarity",
+]

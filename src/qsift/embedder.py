@@ -1,0 +1,239 @@
+"""Texts to vectors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .batching import unique
+from .engine import Engine, EngineOptions
+from .loading import load_engine
+from .model_file import ModelFile
+from .prompts import QUERY_INSTRUCTION, Prompt, document_prompt, query_prompt
+from .runner import LengthLimit, Runner, as_list, length_limit
+from .specs import MIN_DIM
+from .tokenization import PromptEncoder, TokenIds, Tokenizer, check_text
+from .vectors import Precision, check_dim, check_precision, normalize, quantize, similarity
+
+
+class Embedder:
+    """An embedding model. Load one with `Embedder.load`; close it or use it in a with statement.
+
+    Calls from several threads are safe and take turns.
+
+    Attributes:
+        file: the facts of the model's file.
+        engine: what runs it.
+        instruction: the instruction that queries carry by default.
+    """
+
+    def __init__(self, engine: Engine, tokenizer: Tokenizer, file: ModelFile) -> None:
+        """Wraps an engine that gives hidden states; `load` makes one."""
+        self.file = file
+        self.engine = engine
+        self.instruction = file.manifest.instruction if file.manifest else QUERY_INSTRUCTION
+        self._min_dim = min(file.manifest.min_dim if file.manifest and file.manifest.min_dim else MIN_DIM, file.width)
+        self._encoder = PromptEncoder(tokenizer)
+        self._runner = Runner(engine, self._encoder)
+
+    @classmethod
+    def load(cls, model: str | os.PathLike[str], *, options: EngineOptions | None = None) -> Embedder:
+        """Returns the embedder of a GGUF file.
+
+        Args:
+            model: path of a .gguf file, from `qsift convert` or from elsewhere.
+            options: device, threads and so on; None takes the defaults.
+
+        Raises:
+            ModelFileError: missing, damaged, or no embedding model.
+            UnknownModelError: neither a file nor a path.
+            EngineError: llama.cpp cannot run it as the options demand.
+        """
+        file, engine = load_engine(model, "embed", options)
+        return cls(engine, engine.tokenizer, file)
+
+    @property
+    def width(self) -> int:
+        """The full width of the vectors."""
+        return self.file.width
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest text that the model takes, in tokens, end token included."""
+        return self.engine.max_tokens
+
+    def encode_query(
+        self,
+        texts: Any,
+        *,
+        instruction: str | None = None,
+        truncate_dim: int | None = None,
+        normalize_embeddings: bool = True,
+        precision: Precision = "float32",
+        max_tokens: int | None = None,
+        truncate: bool = True,
+        show_progress_bar: bool = False,
+    ) -> Any:
+        """Returns the vectors of queries, each behind an instruction.
+
+        Args:
+            texts: as `encode`.
+            instruction: one sentence that says what to search for; None takes the model's default.
+            truncate_dim, normalize_embeddings, precision, max_tokens, truncate, show_progress_bar: as `encode`.
+        """
+        return self.encode(
+            texts,
+            instruction=self.instruction if instruction is None else instruction,
+            truncate_dim=truncate_dim,
+            normalize_embeddings=normalize_embeddings,
+            precision=precision,
+            max_tokens=max_tokens,
+            truncate=truncate,
+            show_progress_bar=show_progress_bar,
+        )
+
+    def encode_document(
+        self,
+        texts: Any,
+        *,
+        truncate_dim: int | None = None,
+        normalize_embeddings: bool = True,
+        precision: Precision = "float32",
+        max_tokens: int | None = None,
+        truncate: bool = True,
+        show_progress_bar: bool = False,
+    ) -> Any:
+        """Returns the vectors of documents, which stand bare; arguments and results as `encode`."""
+        return self.encode(
+            texts,
+            truncate_dim=truncate_dim,
+            normalize_embeddings=normalize_embeddings,
+            precision=precision,
+            max_tokens=max_tokens,
+            truncate=truncate,
+            show_progress_bar=show_progress_bar,
+        )
+
+    def encode(
+        self,
+        texts: Any,
+        *,
+        instruction: str | None = None,
+        truncate_dim: int | None = None,
+        normalize_embeddings: bool = True,
+        precision: Precision = "float32",
+        max_tokens: int | None = None,
+        truncate: bool = True,
+        show_progress_bar: bool = False,
+    ) -> Any:
+        """Returns the vectors of texts.
+
+        Args:
+            texts: a str, a list (or another sized collection in order) of str, or an iterator of str.
+            instruction: None leaves the texts bare, as documents are; a sentence makes queries of them.
+            truncate_dim: width to cut to, from 32 to the full one (Matryoshka); None keeps it.
+            normalize_embeddings: whether rows get length 1, after cutting.
+            precision: "float32", "int8", "uint8", "binary" or "ubinary"; see `vectors.quantize`.
+            max_tokens: longest text in tokens, instruction and end token included; None means the model's context.
+            truncate: whether a longer text is cut at its end, with a warning, or refused.
+            show_progress_bar: whether to draw one on stderr.
+
+        Returns:
+            For a str (dim,), for a list (n, dim) in its order, for an iterator an iterator of (dim,) rows
+            that reads ahead a bounded number of texts. The type is float32 unless ``precision`` says
+            otherwise. An empty list gives (0, dim); an empty text is embedded like any other.
+
+        Raises:
+            TypeError, ValueError: not a text, a lone surrogate, a width out of range; names the index.
+            InputTooLongError: too long, and ``truncate`` is False.
+            NonFiniteError, EngineError: from the engine.
+        """
+        dim = check_dim(truncate_dim, width=self.width, min_dim=self._min_dim)
+        check_precision(precision)
+        limit = length_limit(self.engine, max_tokens, truncate=truncate, kind="Text")
+        finish = _Finish(dim, normalize_embeddings, precision)
+        to_prompt: Callable[[str], Prompt] = document_prompt
+        if instruction is not None:
+            to_prompt = partial(query_prompt, instruction=check_text(instruction, 0, kind="Instruction"))
+        if isinstance(texts, Iterator):
+            return self._stream(texts, to_prompt, limit, finish, show_progress=show_progress_bar)
+        if isinstance(texts, str):
+            return self._matrix([texts], to_prompt, limit, finish, show_progress=show_progress_bar)[0]
+        return self._matrix(as_list(texts, "texts"), to_prompt, limit, finish, show_progress=show_progress_bar)
+
+    def similarity(self, a: Any, b: Any, *, precision: Precision | None = None) -> NDArray[np.float32]:
+        """Returns the (n, m) cosines of the rows of ``a`` with the rows of ``b``; see `vectors.similarity`."""
+        return similarity(a, b, precision)
+
+    def token_ids(self, text: str, *, instruction: str | None = None) -> TokenIds:
+        """Returns what the model sees of a text: (n,) int32, the end token included."""
+        text = check_text(text, 0)
+        prompt = document_prompt(text) if instruction is None else query_prompt(text, instruction)
+        return self._encoder.encode(prompt).ids
+
+    def token_count(self, text: str, *, instruction: str | None = None) -> int:
+        """Returns how many tokens the model sees of a text, the end token included."""
+        return len(self.token_ids(text, instruction=instruction))
+
+    def close(self) -> None:
+        """Frees the model. May be called more than once."""
+        self.engine.close()
+
+    def __enter__(self) -> Embedder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _matrix(
+        self,
+        texts: list[Any],
+        to_prompt: Callable[[str], Prompt],
+        limit: LengthLimit,
+        finish: _Finish,
+        *,
+        show_progress: bool,
+    ) -> NDArray[Any]:
+        checked = [check_text(text, index) for index, text in enumerate(texts)]
+        firsts, inverse = unique(checked)
+        prompts = (to_prompt(checked[i]) for i in firsts)
+        parts = [finish(np.empty((0, self.width), np.float32))]
+        rows = self._runner.rows(prompts, limit, positions=firsts, total=len(firsts), show_progress=show_progress)
+        parts.extend(finish(part) for part in rows)
+        matrix = np.concatenate(parts)
+        return matrix if len(firsts) == len(texts) else matrix[inverse]
+
+    def _stream(
+        self,
+        texts: Iterable[Any],
+        to_prompt: Callable[[str], Prompt],
+        limit: LengthLimit,
+        finish: _Finish,
+        *,
+        show_progress: bool,
+    ) -> Iterator[NDArray[Any]]:
+        prompts = (to_prompt(check_text(text, index)) for index, text in enumerate(texts))
+        for part in self._runner.rows(prompts, limit, show_progress=show_progress):
+            yield from finish(part)
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """Hidden states to vectors: cut, then normalise, then quantise."""
+
+    dim: int
+    normalized: bool
+    precision: Precision
+
+    def __call__(self, rows: NDArray[np.float32]) -> NDArray[Any]:
+        cut = rows[:, : self.dim]
+        return quantize(normalize(cut) if self.normalized else cut.copy(), self.precision)

@@ -1,0 +1,97 @@
+"""The seam: an engine knows token ids; it does not know text, prompts or scores.
+
+The protocol has two implementations, `llama.LlamaEngine` and the tests' stub.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .tokenization import TokenIds
+
+Device = Literal["auto", "cpu", "gpu"]
+CacheType = Literal["f16", "f32", "q8_0"]
+
+OnProgress = Callable[[int], None]
+"""Called after each batch with the number of sequences that it finished."""
+
+
+class Engine(Protocol):
+    """Runs a model over token ids."""
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest sequence that it takes, in tokens."""
+        ...
+
+    def decode(self, sequences: Sequence[TokenIds], *, on_progress: OnProgress | None = None) -> NDArray[np.float32]:
+        """Returns one row for each sequence, read at its last token, in the order given.
+
+        Args:
+            sequences: non-empty (n_tokens,) int32 arrays, each at most `max_tokens` long.
+            on_progress: told how many sequences each batch finished.
+
+        Returns:
+            (n, outputs) float32. For the task "embed" the final hidden state, not normalised
+            (outputs is the model's width); for "rerank" the logits of yes and no, in this order,
+            up to a constant that both share.
+
+        Raises:
+            NonFiniteError: NaN or Inf for a sequence, also when computed alone.
+            EngineError: llama.cpp refused or failed; the next call works all the same.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees the model. May be called more than once."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the engine runs; the defaults are right for most machines.
+
+    Attributes:
+        device: "auto" takes a GPU if the installed llama.cpp was built for one and finds one;
+            "gpu" insists on it; "cpu" leaves it alone.
+        gpu_layers: how many blocks go to the GPU; None means all.
+        main_gpu: number of the one GPU to use; None lets llama.cpp spread over all.
+        threads: CPU threads; None means the physical cores that this process may use.
+        flash_attention: None lets llama.cpp decide.
+        cache_type: type of the cached keys and values. "f32" is for the tightest comparisons.
+        batch_tokens: tokens of one decode call; None takes the measured default.
+        share_prefixes: whether sequences that begin alike share that computation.
+        extra_buffers: whether llama.cpp may repack weights for faster kernels; None asks the
+            self-check where the CPU has AMX, and is True elsewhere.
+    """
+
+    device: Device = "auto"
+    gpu_layers: int | None = None
+    main_gpu: int | None = None
+    threads: int | None = None
+    flash_attention: bool | None = None
+    cache_type: CacheType = "f16"
+    batch_tokens: int | None = None
+    share_prefixes: bool = True
+    extra_buffers: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("device", get_args(Device)), ("cache_type", get_args(CacheType))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}.")
+        for name, least in (("gpu_layers", 0), ("main_gpu", 0), ("threads", 1), ("batch_tokens", 1)):
+            _check_count(name, getattr(self, name), least)
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is {value!r}; a whole number or None is needed.")
+    if value < least:
+        raise ValueError(f"{name} is {value}; the smallest allowed is {least}.")

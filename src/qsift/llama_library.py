@@ -1,0 +1,199 @@
+"""llama.cpp as a library: its log, its build, a loaded model, its tokenizer.
+
+Together with `llama`, which runs the model, this is the only door to llama_cpp. It is opened at
+first use, because importing it costs more than everything else in qsift.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import threading
+import weakref
+from collections import deque
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .engine import EngineOptions
+from .errors import EngineError, EngineMemoryError, ModelFileError
+from .model_file import ModelFile
+from .tokenization import TokenIds
+
+logger = logging.getLogger("qsift.llama")
+
+# ggml's enum ggml_log_level; 5 continues the line before.
+_LEVELS = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.DEBUG, 4: logging.INFO}
+_ERROR = 4
+_complaints: deque[str] = deque(maxlen=8)
+
+
+@cache
+def library() -> Any:
+    """Returns the module llama_cpp.llama_cpp, its log led into Python's, its backends started.
+
+    Raises:
+        EngineError: llama-cpp-python is missing or its shared library does not load.
+    """
+    try:
+        from llama_cpp import llama_cpp as lib
+    except Exception as error:  # a missing package, or whatever the loader of shared libraries raises
+        raise EngineError(
+            f"llama-cpp-python does not load: {error}. Reinstall it with: "
+            "pip install --force-reinstall --no-cache-dir llama-cpp-python."
+        ) from error
+    lib.llama_log_set(_log_callback(lib), ctypes.c_void_p(0))
+    lib.llama_backend_init()
+    return lib
+
+
+@cache
+def _log_callback(lib: Any) -> Any:
+    @lib.llama_log_callback  # type: ignore[untyped-decorator, unused-ignore]
+    def forward(level: int, text: bytes, _user_data: object) -> None:
+        message = text.decode("utf-8", "replace").strip()
+        if level == _ERROR:
+            _complaints.append(message)
+        if message:
+            logger.log(_LEVELS.get(level, logging.DEBUG), message)
+
+    return forward
+
+
+def version() -> str:
+    """Returns the version of llama-cpp-python."""
+    from importlib.metadata import version as package_version
+
+    return package_version("llama-cpp-python")
+
+
+def build_info() -> str:
+    """Returns llama.cpp's own line on what it was built with."""
+    return str(library().llama_print_system_info().decode("utf-8", "replace")).strip(" |")
+
+
+def supports_gpu() -> bool:
+    """Returns whether this build can use a GPU and finds one."""
+    return bool(library().llama_supports_gpu_offload())
+
+
+def library_folder() -> str:
+    """Returns the folder of the shared libraries in use."""
+    return str(library()._base_path)
+
+
+def gpu_layers(options: EngineOptions) -> int:
+    """Returns how many blocks go to the GPU, -1 for all.
+
+    Raises:
+        EngineError: a GPU is demanded and this build has none.
+    """
+    if options.device == "cpu":
+        return 0
+    if not supports_gpu():
+        if options.device == "auto":
+            return 0
+        raise EngineError(
+            "device='gpu' needs a llama-cpp-python built for a GPU; the installed one "
+            f"({version()}) has no GPU support or finds no GPU. Install a wheel with, for CUDA 12.4: "
+            "pip install --force-reinstall llama-cpp-python "
+            "--extra-index-url https://abetlen.github.io/llama-cpp-python/whl/cu124 "
+            "(for Apple's GPUs: …/whl/metal), or use device='cpu'."
+        )
+    return -1 if options.gpu_layers is None else options.gpu_layers
+
+
+class LlamaModel:
+    """A loaded model: weights and vocabulary. The caller closes it."""
+
+    def __init__(self, file: ModelFile, options: EngineOptions, *, extra_buffers: bool) -> None:
+        """Loads the weights.
+
+        Raises:
+            ModelFileError: llama.cpp refuses the file.
+            EngineError: a GPU is demanded and this build has none.
+        """
+        lib = library()
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers(options)
+        params.use_extra_bufts = extra_buffers
+        if options.main_gpu is not None:
+            params.main_gpu = options.main_gpu
+            params.split_mode = lib.LLAMA_SPLIT_MODE_NONE
+        _complaints.clear()
+        self.file = file
+        self.on_gpu = params.n_gpu_layers != 0
+        self.pointer = lib.llama_model_load_from_file(os.fsencode(file.path), params)
+        if not self.pointer:
+            raise ModelFileError(file.path, f"llama.cpp does not load it: {last_complaint()}.")
+        self.vocab = lib.llama_model_get_vocab(self.pointer)
+        self.lock = threading.Lock()
+        self._free = weakref.finalize(self, lib.llama_model_free, self.pointer)
+
+    def close(self) -> None:
+        """Frees the weights; contexts must be gone before."""
+        with self.lock:
+            self._free()
+
+    def check_open(self) -> None:
+        """Raises EngineError if the model was closed."""
+        if not self._free.alive:
+            raise EngineError("The model is closed. Load it again.")
+
+
+class LlamaTokenizer:
+    """llama.cpp's tokenizer of one model."""
+
+    def __init__(self, model: LlamaModel) -> None:
+        self._model = model
+
+    def encode(self, text: str, *, control_tokens: bool) -> TokenIds:
+        """Returns the ids of ``text``; see `tokenization.Tokenizer`."""
+        data = text.encode("utf-8")
+        # Byte-level BPE never makes more tokens than bytes.
+        ids = np.empty(len(data) + 1, np.int32)
+        buffer = ids.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        with self._model.lock:
+            self._model.check_open()
+            count = library().llama_tokenize(
+                self._model.vocab, data, len(data), buffer, len(ids), False, control_tokens
+            )
+        if count < 0:
+            raise EngineError(f"llama.cpp cannot tokenise a text of {len(data)} bytes.", code=count)
+        return ids[:count].copy()
+
+    def control_id(self, text: str) -> int:
+        """Returns the id of a control token.
+
+        Raises:
+            ModelFileError: the vocabulary does not have it as one token.
+        """
+        return self._single_id(text, control_tokens=True)
+
+    def word_id(self, text: str) -> int:
+        """Returns the id of a word that is one token; raises ModelFileError if it is not."""
+        return self._single_id(text, control_tokens=False)
+
+    def _single_id(self, text: str, *, control_tokens: bool) -> int:
+        ids = self.encode(text, control_tokens=control_tokens)
+        if len(ids) != 1:
+            raise ModelFileError(
+                self._model.file.path,
+                f"Its vocabulary has no token {text!r}, which Qwen3's has. Convert the checkpoint again.",
+            )
+        return int(ids[0])
+
+
+def last_complaint() -> str:
+    """Returns the last errors that llama.cpp logged, joined."""
+    return "; ".join(dict.fromkeys(_complaints)).rstrip(".") or "it gives no reason"
+
+
+def memory_error(what: str, nbytes: int) -> EngineMemoryError:
+    """Returns the error for an allocation that failed."""
+    return EngineMemoryError(
+        f"llama.cpp could not allocate {what} (about {nbytes / 2**20:.0f} MiB): {last_complaint()}. "
+        "Pass a smaller max_tokens or batch_tokens, or a smaller quantisation."
+    )

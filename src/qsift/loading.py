@@ -1,0 +1,43 @@
+"""From a path to an engine that runs it."""
+
+from __future__ import annotations
+
+import os
+
+from .engine import EngineOptions
+from .errors import UnknownModelError
+from .llama import LlamaEngine
+from .model_file import ModelFile
+from .selfcheck import extra_buffers
+from .specs import SPECS, Task
+
+
+def load_engine(
+    model: str | os.PathLike[str], task: Task, options: EngineOptions | None = None
+) -> tuple[ModelFile, LlamaEngine]:
+    """Returns the facts of a GGUF and an engine that runs it; the caller closes the engine.
+
+    Raises:
+        UnknownModelError: neither a file nor anything that looks like one.
+        ModelFileError: the file cannot be used for ``task``.
+        EngineError: llama.cpp cannot run it as the options demand.
+    """
+    file = open_model(model)
+    file.require(task)
+    options = options or EngineOptions()
+    return file, LlamaEngine(file, task, options, extra_buffers=extra_buffers(options))
+
+
+def open_model(model: str | os.PathLike[str]) -> ModelFile:
+    """Returns the facts of a GGUF.
+
+    Raises:
+        UnknownModelError, ModelFileError: as `load_engine`.
+    """
+    path = os.fspath(model)
+    if not isinstance(path, str):
+        raise TypeError(f"The model is of type {type(path).__name__}; a path as str or os.PathLike is needed.")
+    looks_like_a_path = os.path.exists(path) or path.endswith(".gguf") or os.sep in path
+    if not looks_like_a_path:
+        raise UnknownModelError(path, SPECS)
+    return ModelFile.open(path)

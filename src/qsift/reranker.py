@@ -1,0 +1,235 @@
+"""Pairs of query and document to scores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .batching import unique
+from .engine import Engine, EngineOptions
+from .loading import load_engine
+from .model_file import ModelFile
+from .prompts import RERANK_TEMPLATES
+from .runner import Runner, as_list, length_limit
+from .tokenization import PromptEncoder, TokenIds, Tokenizer, check_text
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A document that was ranked.
+
+    Attributes:
+        corpus_id: its position in the list that was given, from 0.
+        score: P(yes), 0..1; with ``raw_scores`` the difference of the logits of yes and no.
+        text: the document.
+    """
+
+    corpus_id: int
+    score: float
+    text: str
+
+
+class Reranker:
+    """A reranker. Load one with `Reranker.load`; close it or use it in a with statement.
+
+    Calls from several threads are safe and take turns.
+
+    Attributes:
+        file: the facts of the model's file.
+        engine: what runs it.
+        template: how query, document and instruction become a prompt.
+    """
+
+    def __init__(self, engine: Engine, tokenizer: Tokenizer, file: ModelFile, *, template: str | None = None) -> None:
+        """Wraps an engine that gives the logits of yes and no; `load` makes one.
+
+        Args:
+            engine: runs the model.
+            tokenizer: the model's.
+            file: the facts of its file.
+            template: "card" or "evaluation"; None takes the file's own.
+        """
+        name = template or (file.manifest.template if file.manifest else None) or "card"
+        if name not in RERANK_TEMPLATES:
+            raise ValueError(f"template is {name!r}; allowed are {', '.join(RERANK_TEMPLATES)}.")
+        self.file = file
+        self.engine = engine
+        self.template = RERANK_TEMPLATES[name]
+        own = file.manifest.instruction if file.manifest and template is None else None
+        self.instruction = own or self.template.instruction
+        self._encoder = PromptEncoder(tokenizer)
+        self._runner = Runner(engine, self._encoder)
+
+    @classmethod
+    def load(
+        cls, model: str | os.PathLike[str], *, template: str | None = None, options: EngineOptions | None = None
+    ) -> Reranker:
+        """Returns the reranker of a GGUF file.
+
+        Args:
+            model: path of a .gguf file, from `qsift convert` or from elsewhere.
+            template: "card" for the model card's prompt, "evaluation" for that of the authors'
+                evaluation code; None takes the file's own, which is "card" unless it says otherwise.
+            options: device, threads and so on; None takes the defaults.
+
+        Raises:
+            ModelFileError: missing, damaged, no reranker, or no head to score with.
+            UnknownModelError: neither a file nor a path.
+            EngineError: llama.cpp cannot run it as the options demand.
+        """
+        file, engine = load_engine(model, "rerank", options)
+        try:
+            return cls(engine, engine.tokenizer, file, template=template)
+        except ValueError:
+            engine.close()
+            raise
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest prompt that the model takes, in tokens, template included."""
+        return self.engine.max_tokens
+
+    def rank(
+        self,
+        query: str,
+        documents: Any,
+        *,
+        top_k: int | None = None,
+        instruction: str | None = None,
+        raw_scores: bool = False,
+        max_tokens: int | None = None,
+        truncate: bool = True,
+        show_progress_bar: bool = False,
+    ) -> list[Hit]:
+        """Returns the documents, the best first; equal scores keep their order.
+
+        Args:
+            query: what is searched for.
+            documents: the texts to judge, a list or an iterator of str.
+            top_k: how many to return; None means all.
+            instruction, raw_scores, max_tokens, truncate, show_progress_bar: as `predict`.
+
+        Raises:
+            TypeError, ValueError: not a text, a lone surrogate, ``top_k`` below 1; names the index.
+            InputTooLongError, NonFiniteError, EngineError: as `predict`.
+        """
+        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int | np.integer)):
+            raise TypeError(f"top_k is {top_k!r}; a whole number or None is needed.")
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}; the smallest allowed is 1, and None means all.")
+        if isinstance(documents, str):
+            raise TypeError("documents is one str; a list of str is needed.")
+        checked_query = check_text(query, 0, kind="Query")
+        texts = [check_text(text, i, kind="Document") for i, text in enumerate(as_list(documents, "documents"))]
+        scores = self.predict(
+            [(checked_query, text) for text in texts],
+            instruction=instruction,
+            raw_scores=raw_scores,
+            max_tokens=max_tokens,
+            truncate=truncate,
+            show_progress_bar=show_progress_bar,
+        )
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        return [Hit(int(i), float(scores[i]), texts[i]) for i in order]
+
+    def predict(
+        self,
+        pairs: Any,
+        *,
+        instruction: str | None = None,
+        raw_scores: bool = False,
+        max_tokens: int | None = None,
+        truncate: bool = True,
+        show_progress_bar: bool = False,
+    ) -> Any:
+        """Returns the scores of (query, document) pairs, in their order.
+
+        Args:
+            pairs: one (query, document) tuple of str, a list of such pairs, or an iterator of them.
+            instruction: one sentence that says what makes a document fit; None takes the default.
+            raw_scores: whether to return l_yes - l_no, which sentence-transformers calls the score,
+                instead of P(yes) = sigmoid(l_yes - l_no), which the model card does.
+            max_tokens: longest prompt in tokens, template included; None means the model's context.
+            truncate: whether a longer document is cut at its end, with a warning, or refused.
+            show_progress_bar: whether to draw one on stderr.
+
+        Returns:
+            (n,) float32; for one pair a float; for an iterator an iterator of floats. An empty list
+            gives (0,).
+
+        Raises:
+            TypeError, ValueError: not a pair of texts, a lone surrogate; names the index.
+            InputTooLongError: too long and not to be cut; or query and instruction alone are too long.
+            NonFiniteError, EngineError: from the engine.
+        """
+        limit = length_limit(self.engine, max_tokens, truncate=truncate, kind="Document")
+        sentence = self.instruction if instruction is None else check_text(instruction, 0, kind="Instruction")
+        if isinstance(pairs, Iterator):
+            prompts = (self.template.prompt(*check_pair(pair, i), sentence) for i, pair in enumerate(pairs))
+            parts = self._runner.rows(prompts, limit, show_progress=show_progress_bar)
+            return (float(score) for rows in parts for score in _scores(rows, raw=raw_scores))
+        single = isinstance(pairs, tuple) and len(pairs) == 2 and all(isinstance(side, str) for side in pairs)
+        checked = [check_pair(pair, i) for i, pair in enumerate([pairs] if single else as_list(pairs, "pairs"))]
+        firsts, inverse = unique(checked)
+        found = self._runner.rows(
+            (self.template.prompt(*checked[i], sentence) for i in firsts),
+            limit,
+            positions=firsts,
+            total=len(firsts),
+            show_progress=show_progress_bar,
+        )
+        scores = _scores(np.concatenate([np.empty((0, 2), np.float32), *found]), raw=raw_scores)[inverse]
+        return float(scores[0]) if single else scores
+
+    def token_ids(self, query: str, document: str, *, instruction: str | None = None) -> TokenIds:
+        """Returns what the model sees of a pair: (n,) int32, template included."""
+        query, document = check_pair((query, document), 0)
+        sentence = self.instruction if instruction is None else instruction
+        return self._encoder.encode(self.template.prompt(query, document, sentence)).ids
+
+    def token_count(self, query: str, document: str, *, instruction: str | None = None) -> int:
+        """Returns how many tokens the model sees of a pair, template included."""
+        return len(self.token_ids(query, document, instruction=instruction))
+
+    def close(self) -> None:
+        """Frees the model. May be called more than once."""
+        self.engine.close()
+
+    def __enter__(self) -> Reranker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def check_pair(pair: Any, index: int) -> Pair:
+    """Returns a (query, document) pair of checked texts.
+
+    Raises:
+        TypeError, ValueError: anything else; names the index.
+    """
+    if isinstance(pair, str | bytes) or not hasattr(pair, "__len__") or not hasattr(pair, "__getitem__"):
+        raise TypeError(f"Pair {index} is of type {type(pair).__name__}; a (query, document) tuple is needed.")
+    if len(pair) != 2:
+        raise ValueError(f"Pair {index} has {len(pair)} parts; query and document are needed.")
+    return check_text(pair[0], index, kind="The query of pair"), check_text(pair[1], index, kind="The document of pair")
+
+
+def _scores(logits: NDArray[np.float32], *, raw: bool) -> NDArray[np.float32]:
+    """Returns l_yes - l_no, or its sigmoid, for rows of (l_yes, l_no)."""
+    difference: NDArray[np.float32] = logits[:, 0] - logits[:, 1]
+    if raw:
+        return difference
+    # The sigmoid by the half that cannot overflow.
+    small = np.exp(-np.abs(difference))
+    return np.where(difference >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)

@@ -1,0 +1,145 @@
+"""Whether llama.cpp's repacked weights are safe on this machine.
+
+ggml's AMX kernels, built by some compilers, end the process at the first quantised product (GCC 12
+drops the stores of the tile configuration; upstream's PR 26954). The user would see nothing but
+"Segmentation fault". So where AMX could be used, a child process runs a tiny model with and without
+the repacked weights; a child that dies or disagrees decides against them. The answer is kept in the
+cache folder, for one build on one CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .engine import EngineOptions
+from .llama import LlamaEngine
+from .llama_library import build_info, library_folder, version
+from .machine import cache_folder, cpu_has_amx, cpu_name
+from .model_file import ModelFile
+
+logger = logging.getLogger("qsift.selfcheck")
+
+MODEL = Path(__file__).parent / "data" / "selfcheck.gguf"
+"""A model of two blocks whose weights are of all the types that AMX kernels exist for."""
+
+_TIMEOUT = 120
+_LEAST_COSINE = 0.98
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """The answer of one self-check.
+
+    Attributes:
+        safe: whether repacked weights may be used.
+        reason: a sentence.
+        fingerprint: of the build and the CPU that the answer holds for.
+    """
+
+    safe: bool
+    reason: str
+    fingerprint: str
+
+
+def extra_buffers(options: EngineOptions) -> bool:
+    """Returns whether llama.cpp may repack weights: as told, or as the self-check says where AMX is."""
+    if options.extra_buffers is not None:
+        return options.extra_buffers
+    if not amx_is_possible():
+        return True
+    check = self_check()
+    if not check.safe:
+        logger.warning("AMX kernels stay off: %s Run 'qsift doctor' for the remedy.", check.reason)
+    return check.safe
+
+
+def amx_is_possible() -> bool:
+    """Returns whether the CPU reports AMX or the build was made for it."""
+    return cpu_has_amx() or "AMX_INT8 = 1" in build_info()
+
+
+def self_check(*, again: bool = False, command: list[str] | None = None) -> SelfCheck:
+    """Returns the answer for this build and CPU, from the cache folder or from a child process.
+
+    Args:
+        again: run the child although an answer is kept.
+        command: what to run instead of the check itself; for trying out a child that dies.
+    """
+    fingerprint = _fingerprint()
+    place = cache_folder() / f"selfcheck-{fingerprint}.json"
+    if not again and (kept := _read(place, fingerprint)):
+        return kept
+    safe, reason = _ask_child(command or [sys.executable, "-c", "from qsift.selfcheck import child; child()"])
+    check = SelfCheck(safe, reason, fingerprint)
+    _write(place, check)
+    return check
+
+
+def child() -> None:
+    """Runs in the child process: prints the smallest cosine between plain and repacked weights."""
+    file = ModelFile.open(MODEL)
+    generator = np.random.default_rng(0)
+    # One token takes the vector kernels, more than a tile's rows take the tiled ones.
+    sequences = [generator.integers(0, 256, n).astype(np.int32) for n in (1, 2, 17, 70)]
+    rows = []
+    for repacked in (False, True):
+        engine = LlamaEngine(file, "embed", EngineOptions(device="cpu"), extra_buffers=repacked)
+        rows.append(np.vstack([engine.decode([ids]) for ids in sequences]))
+        engine.close()
+    plain, packed = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in rows)
+    print(f"cosine={float(np.min(np.sum(plain * packed, axis=1))):.6f}", flush=True)
+
+
+def _ask_child(command: list[str]) -> tuple[bool, str]:
+    # The child must find the same qsift and llama_cpp as this process, however it found them.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    try:
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return False, f"The self-check did not finish ({error})."
+    if result.returncode != 0:
+        return False, f"The self-check died with exit code {result.returncode}: this build of llama.cpp is faulty."
+    try:
+        cosine = float(result.stdout.strip().rpartition("cosine=")[2])
+    except ValueError:
+        return False, f"The self-check answered {result.stdout[-100:]!r}."
+    if not cosine >= _LEAST_COSINE:
+        return False, f"The self-check gives other vectors with repacked weights (cosine {cosine:.3f})."
+    return True, f"The self-check passed (cosine {cosine:.6f})."
+
+
+def _fingerprint() -> str:
+    """Returns a digest of all that the answer depends on."""
+    libraries = sorted(Path(library_folder()).glob("*ggml*"))
+    facts = [version(), build_info(), cpu_name(), str(cpu_has_amx())]
+    facts += [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in libraries]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def _read(place: Path, fingerprint: str) -> SelfCheck | None:
+    try:
+        kept = SelfCheck(**json.loads(place.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return kept if kept.fingerprint == fingerprint and isinstance(kept.safe, bool) else None
+
+
+def _write(place: Path, check: SelfCheck) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=place.parent, prefix=place.name)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(asdict(check), file)
+        os.replace(scratch, place)
+    except OSError as error:
+        logger.warning("The self-check's answer could not be kept in %s (%s); it runs at every start.", place, error)
