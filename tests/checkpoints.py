@@ -29,7 +29,10 @@ ADDED = (
     *((f"<|{name}|>", True) for name in ("box_start", "box_end", "quad_start", "quad_end", "vision_start")),
     *((f"<|{name}|>", True) for name in ("vision_end", "vision_pad", "image_pad", "video_pad")),
     *((f"<{name}tool_call>", False) for name in ("", "/")),
-    *((f"<|{name}|>", False) for name in ("fim_prefix", "fim_middle", "fim_suffix", "fim_pad", "repo_name", "file_sep")),
+    *(
+        (f"<|{name}|>", False)
+        for name in ("fim_prefix", "fim_middle", "fim_suffix", "fim_pad", "repo_name", "file_sep")
+    ),
     *((f"<{name}tool_response>", False) for name in ("", "/")),
     *((f"<{name}think>", False) for name in ("", "/")),
 )
@@ -72,7 +75,7 @@ class Checkpoint:
     vocab_padding: int = 0
 
 
-def write_checkpoint(folder: Path, what: Checkpoint = Checkpoint(), **changes: Any) -> Path:  # noqa: B008
+def write_checkpoint(folder: Path, what: Checkpoint = Checkpoint(), **changes: Any) -> Path:
     """Writes a checkpoint into ``folder``, which is made; returns it."""
     what = replace(what, **changes)
     folder.mkdir(parents=True, exist_ok=True)

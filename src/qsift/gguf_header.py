@@ -48,7 +48,7 @@ GGML_TYPES: dict[int, tuple[str, int, int]] = {
 """The weight types that llama.cpp can multiply; a tensor of any other type is refused."""
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
-_STRING, _ARRAY = 8, 9
+INT32, FLOAT32, STRING, ARRAY = 5, 6, 8, 9
 _MAX_KEYS = 1 << 16
 _MAX_TENSORS = 1 << 16
 _MAX_SHORT_ARRAY = 64
@@ -69,10 +69,8 @@ class ArrayInfo:
     start: int
     stop: int
 
-    @property
-    def holds_strings(self) -> bool:
-        """Whether the elements are strings."""
-        return self.element_type == _STRING
+    def __len__(self) -> int:
+        return self.length
 
 
 @dataclass(frozen=True)
@@ -109,6 +107,14 @@ class Header:
     keys: Mapping[str, Any]
     tensors: Mapping[str, TensorInfo]
     size: int
+
+    def element_type(self, key: str) -> int | None:
+        """Returns GGUF's type id of an array's elements; None if the key is absent, no array or empty."""
+        value = self.keys.get(key)
+        if isinstance(value, ArrayInfo):
+            return value.element_type
+        kinds = {str: STRING, int: INT32, float: FLOAT32}
+        return kinds.get(type(value[0])) if isinstance(value, list) and value else None
 
     def strings(self, key: str) -> list[bytes]:
         """Returns the elements of an array of strings, read from the file again."""
@@ -163,9 +169,9 @@ class _Cursor:
         """Returns one value of GGUF's type ``kind``."""
         if kind in _SCALARS:
             return self.scalar(_SCALARS[kind], what)
-        if kind == _STRING:
+        if kind == STRING:
             return self.text(what)
-        if kind == _ARRAY:
+        if kind == ARRAY:
             return self.array(what)
         raise _Broken(f"{what} has the unknown type {kind}; the header is damaged")
 
@@ -174,7 +180,7 @@ class _Cursor:
         element, length = self.scalar("<I", what), self.scalar("<Q", what)
         if element in _SCALARS:
             width = struct.calcsize(_SCALARS[element])
-        elif element == _STRING:
+        elif element == STRING:
             width = 8
         else:
             raise _Broken(f"{what} is an array of the unknown type {element}; the header is damaged")
@@ -183,7 +189,7 @@ class _Cursor:
         if length <= _MAX_SHORT_ARRAY:
             return [self.value(element, what) for _ in range(length)]
         start = self.position
-        if element == _STRING:
+        if element == STRING:
             self._skip_strings(length, what)
         else:
             self.take(length * width, what)

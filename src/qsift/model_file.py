@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .errors import ModelFileError
-from .gguf_header import ArrayInfo, Header, read_header
+from .gguf_header import INT32, STRING, Header, read_header
 from .manifest import ARCHITECTURE, POOLING_LAST, POOLING_RANK, Manifest
 from .prompts import RERANK_LABELS
 from .specs import SPECS, Task
@@ -160,14 +160,13 @@ def _vocabulary_problems(header: Header) -> Iterator[str]:
             "It would cut texts into other tokens than the model was trained on: convert it again."
         )
         return
-    texts = {key: keys.get(f"tokenizer.ggml.{key}") for key in ("tokens", "merges")}
-    for key, value in texts.items():
-        if not isinstance(value, ArrayInfo) or not value.holds_strings:
+    for key in ("tokens", "merges"):
+        if header.element_type(f"tokenizer.ggml.{key}") != STRING:
             yield f"Its key tokenizer.ggml.{key} is not a list of texts. The header is damaged."
             return
     tokens = header.strings("tokenizer.ggml.tokens")
-    types = keys.get("tokenizer.ggml.token_type")
-    if not isinstance(types, ArrayInfo) or types.element_type != 5 or types.length != len(tokens):
+    types = "tokenizer.ggml.token_type"
+    if header.element_type(types) != INT32 or len(keys[types]) != len(tokens):
         yield "Its token types do not match its tokens. The header is damaged."
     if len(set(tokens)) != len(tokens) or b"" in tokens:
         yield "Its vocabulary holds a token twice or an empty one. The header is damaged."
@@ -240,7 +239,7 @@ def _expected_shapes(header: Header) -> dict[str, tuple[int, ...]]:
         "ffn_up": (width, ffn),
         "ffn_down": (ffn, width),
     }
-    n_vocab = keys["tokenizer.ggml.tokens"].length
+    n_vocab = len(keys["tokenizer.ggml.tokens"])
     shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (width, n_vocab), "output_norm.weight": (width,)}
     for layer in range(keys["qwen3.block_count"]):
         shapes.update({f"blk.{layer}.{name}.weight": shape for name, shape in block.items()})
@@ -265,7 +264,7 @@ def _describe(header: Header) -> ModelFile:
         quant=manifest.quant if manifest else _commonest_type(header),
         width=keys["qwen3.embedding_length"],
         n_layers=keys["qwen3.block_count"],
-        n_vocab=keys["tokenizer.ggml.tokens"].length,
+        n_vocab=len(keys["tokenizer.ggml.tokens"]),
         max_tokens=keys["qwen3.context_length"],
         score_source=_score_source(header, has_head),
         labels=tuple(keys["qwen3.classifier.output_labels"]) if has_head else (),
