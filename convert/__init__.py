@@ -60,25 +60,23 @@ def convert(
     if task not in (None, *TASKS):
         raise ValueError(f"task is {task!r}; allowed are {', '.join(TASKS)}.")
     problems: list[str] = []
-    with Checkpoint.open(checkpoint, problems) as source:
-        config = ModelConfig.read(source.config, problems)
-        decided = decide_task(source.folder, task, problems)
-        vocabulary = Vocabulary.read(source.folder, config, problems)
-        if problems or config is None or decided is None or vocabulary is None:
-            raise ConversionError(problems)
-        plans = {name: plan_tensors(source, config, vocabulary, decided, name, problems) for name in names}
-        if problems:
-            raise ConversionError(dict.fromkeys(problems))
-        targets = _targets(out, source, names, force, problems)
+    source = Checkpoint.open(checkpoint, problems)
+    config = ModelConfig.read(source.config, problems)
+    decided = decide_task(source.folder, task, problems)
+    vocabulary = Vocabulary.read(source.folder, config, problems)
+    targets = _targets(out, source, names, force, problems)
+    if config is None or decided is None or vocabulary is None:
+        raise ConversionError(problems)
+    plans = {name: plan_tensors(source, config, vocabulary, decided, name, problems) for name in targets}
+    if not problems:
         _check_space(targets, plans, vocabulary, problems)
-        if problems:
-            raise ConversionError(problems)
-        with _progress_bar(sum(t.n_elements for plan in plans.values() for t in plan), show_progress_bar) as bar:
-            for name, target in targets.items():
-                with replacing(target) as scratch:
-                    metadata = metadata_of(source, config, decided, name)
-                    write_gguf(scratch, metadata, vocabulary, plans[name], bar.update)
-                    verify(scratch, plans[name], name)
+    if problems:
+        raise ConversionError(dict.fromkeys(problems))
+    with _progress_bar(sum(t.n_elements for plan in plans.values() for t in plan), show_progress_bar) as bar:
+        for name, target in targets.items():
+            with replacing(target) as scratch:
+                write_gguf(scratch, metadata_of(source, config, decided, name), vocabulary, plans[name], bar.update)
+                verify(scratch, plans[name], name)
     return list(targets.values())
 
 

@@ -91,6 +91,7 @@ def plan_tensors(
         quant: a name from `quantize.QUANTS`.
         problems: where to put what is missing, surplus, misshapen or of a foreign type.
     """
+    before = len(problems)
     expected = _expected(config)
     # A tensor called "model.x" and one called "x" are the same one, from a base or a causal model class.
     stored = {re.sub(r"^model\.", "", name): tensor for name, tensor in source.tensors.items()}
@@ -109,7 +110,7 @@ def plan_tensors(
             f"{_HEAD} is missing. The model is not tied (tie_word_embeddings is false), so a reranker's scores "
             "come from that matrix alone; take the checkpoint that has it."
         )
-    if problems:
+    if len(problems) > before:
         return []
     layers = config.num_hidden_layers
     plan = [

@@ -1,0 +1,5 @@
+"""python -m qsift"""
+
+from .cli import main
+
+main()

@@ -1,0 +1,60 @@
+"""Checkpoints and GGUFs that several tests share, each made once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from checkpoints import K_QUANT, SHAPE_0_6B, Checkpoint, write_checkpoint
+
+from qsift.convert import convert
+
+CHECKPOINTS = {
+    "embed": Checkpoint(),
+    "embed-prefix-sharded": Checkpoint(prefix=True, shards=3, rope_parameters=True, seed=1),
+    "embed-untied-f32": Checkpoint(tied=False, head=False, dtype="f32", seed=2),
+    "embed-f16": Checkpoint(dtype="f16", tied=False, head=True, seed=3),
+    "embed-real-vocab": Checkpoint(vocab="real", seed=4),
+    "embed-wide": Checkpoint(shape=K_QUANT, seed=5),
+    "rerank": Checkpoint(task="rerank", prefix=True, seed=6),
+    "rerank-untied": Checkpoint(task="rerank", prefix=True, tied=False, shards=2, seed=7),
+    "rerank-real-vocab": Checkpoint(task="rerank", prefix=True, vocab="real", seed=8),
+    "rerank-wide": Checkpoint(task="rerank", prefix=True, tied=False, shape=K_QUANT, seed=9),
+    "embed-0.6b": Checkpoint(vocab="real", shape=SHAPE_0_6B, seed=10),
+    "rerank-0.6b": Checkpoint(vocab="real", shape=SHAPE_0_6B, seed=10, task="rerank"),
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keeps the tests' small files out of the user's cache."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("QSIFT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder of a checkpoint from CHECKPOINTS by its name."""
+    root = tmp_path_factory.mktemp("checkpoints")
+
+    def make(name: str) -> Path:
+        folder = root / name
+        return folder if folder.exists() else write_checkpoint(folder, replace(CHECKPOINTS[name]))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def gguf(checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Gives the GGUF of a checkpoint in a quant."""
+    root = tmp_path_factory.mktemp("ggufs")
+
+    def make(name: str, quant: str = "f16") -> Path:
+        path = root / f"{name}-{quant}.gguf"
+        if not path.exists():
+            convert(checkpoint(name), path, quants=quant)
+        return path
+
+    return make
