@@ -1,38 +1,80 @@
-"""A checkpoint's files: config.json as read, and tensors that stay on disk until their rows are asked for.
+"""The weights of a checkpoint: safetensors files, single or sharded, mapped and never loaded whole.
 
-The only door to safetensors.
+Headers are parsed here: numpy has no BF16, so the safetensors package cannot hand those tensors out
+without torch, and its errors do not say which file to fetch again. Every claim of a header is held
+against the file before a byte of a tensor is read. This file does not know what a tensor is for.
+Source of the layout: the format section of the safetensors documentation.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from qsift.errors import ConversionError
 
-_DTYPES = {"BF16": np.uint16, "F16": np.float16, "F32": np.float32}
+from .config import read_json_object
+
+_MAX_HEADER = 100 << 20
 _INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
+class _Dtype:
+    """How a float type lies in memory: its bits, and the pattern of its infinity."""
+
+    bits: str
+    infinity: int
+
+
+_DTYPES = {"BF16": _Dtype("<u2", 0x7F80), "F16": _Dtype("<u2", 0x7C00), "F32": _Dtype("<u4", 0x7F800000)}
+
+
+def _to_float32(bits: np.ndarray, dtype: str) -> np.ndarray:
+    if dtype == "BF16":
+        # BF16 is the upper half of a float32.
+        return (bits.astype(np.uint32) << 16).view(np.float32)
+    if dtype == "F16":
+        return bits.view("<f2").astype(np.float32)
+    return bits.view("<f4").astype(np.float32)
+
+
+class Rows(Protocol):
+    """A matrix that is read a few rows at a time; a vector counts as one row."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes as torch has them: (rows, columns) or (columns,)."""
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Returns the rows from ``start`` to before ``stop`` as float32 (rows, columns)."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size where it is stored."""
+
+    def largest(self, start: int, stop: int) -> float:
+        """Returns the largest magnitude in these rows; infinity where one is Inf or NaN."""
+
+
+@dataclass(frozen=True, eq=False)
 class StoredTensor:
-    """A tensor in a shard.
+    """A tensor in a safetensors file; see `Rows`.
 
     Attributes:
-        name: as in the checkpoint.
-        shape: slowest dimension first, as torch prints it.
-        dtype: "BF16", "F16" or "F32"; others are refused when the plan is made.
-        path: the shard.
-        offset: where its data starts, in bytes from the start of the shard.
+        name: as in the file.
+        shape: as torch has it.
+        dtype: "BF16", "F16", "F32", or a type that cannot be converted.
+        path: the file.
+        offset: of its first byte in the file.
+        mapped: all bytes of the file; one mapping serves all tensors, since each costs a file handle.
     """
 
     name: str
@@ -40,129 +82,181 @@ class StoredTensor:
     dtype: str
     path: Path
     offset: int
+    mapped: np.ndarray
 
     @property
-    def n_rows(self) -> int:
-        """The number of rows; 1 for a vector."""
-        return prod(self.shape[:-1])
+    def nbytes(self) -> int:
+        """Its size in the file; 0 for a type that cannot be converted."""
+        return prod(self.shape) * np.dtype(_DTYPES[self.dtype].bits).itemsize if self.dtype in _DTYPES else 0
 
-    def rows(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Returns rows ``start`` to ``stop`` as (n, k) float32; a vector is one row."""
-        stored = np.dtype(_DTYPES[self.dtype]).newbyteorder("<")
-        width = self.shape[-1]
-        with self.path.open("rb") as file:
-            file.seek(self.offset + start * width * stored.itemsize)
-            values = np.fromfile(file, stored, (stop - start) * width)
-        if self.dtype == "BF16":
-            # BF16 is the upper half of a float32.
-            return (values.astype(np.uint32) << 16).view(np.float32).reshape(-1, width)
-        return values.astype(np.float32).reshape(-1, width)
+    @cached_property
+    def _bits(self) -> np.ndarray:
+        data = self.mapped[self.offset : self.offset + self.nbytes]
+        return data.view(_DTYPES[self.dtype].bits).reshape(-1, self.shape[-1])
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Returns rows as float32; see `Rows`."""
+        return _to_float32(self._bits[start:stop], self.dtype)
+
+    def largest(self, start: int, stop: int) -> float:
+        """Returns the largest magnitude; see `Rows`."""
+        bits = self._bits[start:stop]
+        # Without the sign, the bits of floats sort like the floats, and NaN lies above infinity.
+        top = (bits & bits.dtype.type(np.iinfo(bits.dtype).max >> 1)).max()
+        if top >= _DTYPES[self.dtype].infinity:
+            return float("inf")
+        return float(_to_float32(top.reshape(1), self.dtype)[0])
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """The files of a checkpoint, read as far as their headers.
+@dataclass(frozen=True, eq=False)
+class FixedRows:
+    """A small matrix that is in memory; see `Rows`."""
 
-    Attributes:
-        folder: where it lies.
-        config: config.json as read; empty where it cannot be.
-        tensors: by name.
+    values: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the matrix."""
+        return tuple(self.values.shape)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Returns rows as float32; see `Rows`."""
+        return self.values[start:stop]
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory."""
+        return self.values.nbytes
+
+    def largest(self, start: int, stop: int) -> float:
+        """Returns the largest magnitude; see `Rows`."""
+        top = float(np.abs(self.values[start:stop]).max())
+        return top if top == top else float("inf")
+
+
+def open_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Returns the tensors of the safetensors files in ``folder``, by name; none is read yet.
+
+    Raises:
+        ConversionError: no safetensors, a damaged or truncated file, an index that does not fit its
+            files, or a type that cannot be converted.
     """
-
-    folder: Path
-    config: Mapping[str, Any]
-    tensors: Mapping[str, StoredTensor]
-
-    @classmethod
-    def open(cls, path: str | os.PathLike[str], problems: list[str]) -> Checkpoint:
-        """Returns the checkpoint in a folder; adds what is wrong with its files to ``problems``.
-
-        Raises:
-            ConversionError: it is no folder, so that nothing else can be looked at.
-        """
-        folder = Path(path)
-        if not folder.is_dir():
-            what = "is a file" if folder.exists() else "does not exist"
-            raise ConversionError([f"{folder} {what}; the folder of a Hugging Face checkpoint is needed."])
-        config = read_json(folder / "config.json", problems)
-        tensors: dict[str, StoredTensor] = {}
-        for shard in _shards(folder, problems):
-            for tensor in _read_shard(shard, problems):
-                if tensor.name in tensors:
-                    first = tensors[tensor.name].path.name
-                    problems.append(f"The tensor {tensor.name} stands in {first} and in {shard.name}.")
-                tensors[tensor.name] = tensor
-        _check_index(folder, tensors, problems)
-        return cls(folder, config, tensors)
-
-
-def read_json(path: Path, problems: list[str]) -> dict[str, Any]:
-    """Returns a JSON object; adds to ``problems`` and returns {} where there is none."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        problems.append(f"{path.name} is missing. A checkpoint as Hugging Face stores it is needed.")
-        return {}
-    except (OSError, ValueError) as error:
-        problems.append(f"{path.name} cannot be read as JSON: {error}.")
-        return {}
-    if not isinstance(value, dict):
-        problems.append(f"{path.name} holds a {type(value).__name__}; an object is needed.")
-        return {}
-    return value
-
-
-def _shards(folder: Path, problems: list[str]) -> list[Path]:
-    if (folder / _INDEX).exists():
-        places = read_json(folder / _INDEX, problems).get("weight_map")
-        if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
-            problems.append(f"{_INDEX} has no weight_map of file names.")
-            return []
-        names = sorted(set(places.values()))
-        absent = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
-        if absent:
-            problems.append(f"{_INDEX} names files that are not there: {', '.join(absent)}.")
-        return [folder / name for name in names if name not in absent]
-    found = sorted(folder.glob("*.safetensors"))
-    if len(found) > 1:
-        problems.append(f"There are {len(found)} safetensors files but no {_INDEX} that says which belong together.")
-    elif not found:
-        pickles = [path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in sorted(folder.glob(pattern))]
+    if (folder / "model.safetensors").exists():
+        tensors, problems = _open_shards([folder / "model.safetensors"])
+    elif (folder / _INDEX).exists():
+        tensors, problems = _open_index(folder)
+    else:
+        raise ConversionError([_no_weights(folder)])
+    strange = sorted({t.dtype for t in tensors.values() if t.dtype not in _DTYPES})
+    for dtype in strange:
+        names = [t.name for t in tensors.values() if t.dtype == dtype]
         problems.append(
-            f"{pickles[0]} is a pickle, which can run any program when it is read. "
-            "Load it with transformers where you trust it and save it with safe_serialization=True."
-            if pickles
-            else "There is no model.safetensors."
+            f"{listed(names)}: the weights are {dtype}; {', '.join(_DTYPES)} can be converted. "
+            "Use the original checkpoint, or save it in bfloat16."
         )
-    return found
+    if problems:
+        raise ConversionError(problems)
+    return tensors
 
 
-def _read_shard(path: Path, problems: list[str]) -> list[StoredTensor]:
-    try:
-        # safetensors holds the header against the file; the data is read by its offsets, because
-        # numpy has no BF16 to hand it out in.
-        with safe_open(path, framework="numpy"):
-            pass
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-    except (SafetensorError, OSError, ValueError) as error:
-        problems.append(f"{path.name} is damaged or was cut short ({error}). Download it again.")
-        return []
-    header.pop("__metadata__", None)
-    return [
-        StoredTensor(name, tuple(entry["shape"]), entry["dtype"], path, 8 + length + entry["data_offsets"][0])
-        for name, entry in header.items()
-    ]
+def listed(names: Iterable[str], limit: int = 3) -> str:
+    """Returns the first few names and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
-def _check_index(folder: Path, tensors: Mapping[str, StoredTensor], problems: list[str]) -> None:
-    if not (folder / _INDEX).exists():
-        return
-    places = read_json(folder / _INDEX, []).get("weight_map")
-    if isinstance(places, dict):
-        wrong = [name for name, file in places.items() if name in tensors and tensors[name].path.name != file]
-        wrong += [name for name in tensors if name not in places]
+def _no_weights(folder: Path) -> str:
+    pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in folder.glob(pattern))
+    if pickles:
+        return (
+            f"The weights are pickle files ({listed(pickles)}), which can run any code when they are opened. "
+            "Load the model once with transformers and save it with safe_serialization=True, then convert that."
+        )
+    others = sorted(p.name for p in folder.glob("*.safetensors"))
+    found = f"found {listed(others)}, but no index" if others else "found no safetensors file"
+    return f"model.safetensors or {_INDEX} is needed in {str(folder)!r}; {found}. Download the checkpoint again."
+
+
+def _open_index(folder: Path) -> tuple[dict[str, StoredTensor], list[str]]:
+    places = read_json_object(folder / _INDEX).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise ConversionError([f"{_INDEX} has no weight_map. Download it again."])
+    problems = []
+    shards = sorted({str(name) for name in places.values()})
+    present = {path.name for path in folder.iterdir()}
+    absent = [name for name in shards if name not in present]
+    if absent:
+        problems.append(f"{_INDEX} names files that are not there: {listed(absent)}. Download them.")
+    tensors, damage = _open_shards([folder / name for name in shards if name not in absent])
+    problems += damage
+    if not problems:
+        wrong = [n for n, t in tensors.items() if places.get(n) != t.path.name] + [
+            n for n in places if n not in tensors
+        ]
         if wrong:
-            listed = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
-            problems.append(f"{_INDEX} and the shards disagree on where {listed} is.")
+            problems.append(f"{_INDEX} and the shards disagree about {listed(wrong)}. Download all of them again.")
+    return tensors, problems
+
+
+def _open_shards(paths: list[Path]) -> tuple[dict[str, StoredTensor], list[str]]:
+    tensors: dict[str, StoredTensor] = {}
+    problems = []
+    for path in paths:
+        try:
+            found = {tensor.name: tensor for tensor in _read_shard(path)}
+        except OSError as error:
+            problems.append(f"{path.name} cannot be read: {error.strerror or error}.")
+            continue
+        except _Damaged as damage:
+            problems.append(f"{path.name} {damage}. Download it again.")
+            continue
+        twice = [name for name in found if name in tensors]
+        if twice:
+            problems.append(f"{listed(twice)} stand in {path.name} and in another shard. Download all of them again.")
+        tensors |= found
+    return tensors, problems
+
+
+class _Damaged(Exception):
+    """A safetensors file that contradicts itself; carries the rest of the sentence."""
+
+
+def _read_shard(path: Path) -> Iterator[StoredTensor]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(_MAX_HEADER, size - 8):
+            raise _Damaged(f"has {size} bytes and claims a header of {length}: it was cut short or is no safetensors")
+        try:
+            header = json.loads(file.read(length))
+        except (ValueError, RecursionError) as error:
+            raise _Damaged("has a header that is no JSON") from error
+    if not isinstance(header, dict):
+        raise _Damaged("has a header that is no object")
+    mapped = np.memmap(path, np.uint8, "r")
+    start, end = 8 + length, 0
+    entries = {name: _entry(name, entry) for name, entry in header.items() if name != "__metadata__"}
+    for name, (dtype, shape, first, last) in sorted(entries.items(), key=lambda item: item[1][2:]):
+        if first != end:
+            raise _Damaged(f"claims that {name} starts at byte {first} of the data; {end} was due")
+        end = last
+        yield StoredTensor(name, shape, dtype, path, start + first, mapped)
+    if start + end != size:
+        kind = "it was cut short" if start + end > size else "something was appended"
+        raise _Damaged(f"has {size} bytes where its header needs {start + end}: {kind}")
+
+
+def _entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+    """Returns (dtype, shape, first byte, end) of a header's entry."""
+    if not isinstance(entry, Mapping):
+        raise _Damaged(f"has a broken entry for {name}")
+    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if not (isinstance(dtype, str) and isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2):
+        raise _Damaged(f"has a broken entry for {name}")
+    if not all(type(number) is int and number >= 0 for number in [*shape, *offsets]):
+        raise _Damaged(f"has a broken entry for {name}")
+    first, last = offsets
+    if first > last or (dtype in _DTYPES and last - first != prod(shape) * np.dtype(_DTYPES[dtype].bits).itemsize):
+        raise _Damaged(f"gives {name} {last - first} bytes, which does not fit {dtype} {shape}")
+    return dtype, tuple(shape), first, last

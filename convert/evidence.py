@@ -1,58 +1,129 @@
-"""What a checkpoint is for, from what its files say; never from its name."""
+"""What a checkpoint was trained for, from evidence or from the caller; never from a name.
+
+Evidence is what sentence-transformers writes beside the weights (modules.json and the folders that
+it names) and the architecture in config.json.
+"""
 
 from __future__ import annotations
 
-import json
+import logging
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qsift.specs import Task
+from qsift.errors import ConversionError
+from qsift.specs import TASKS, Task
 
-from .checkpoint import read_json
+from .config import Config, read_json, read_json_object
+
+logger = logging.getLogger("qsift.convert")
+
+_TASK_OF_MODULE: dict[str, Task] = {"Pooling": "embed", "LogitScore": "rerank"}
+_HARMLESS = ("Transformer", "Normalize")
+_ASK = "Say what it is with --task embed or --task rerank."
 
 
-def decide_task(folder: Path, asked: Task | None, problems: list[str]) -> Task | None:
-    """Returns the task that the checkpoint's modules.json shows or that the caller names.
+def find_task(folder: Path, config: Config, task: Task | None) -> Task:
+    """Returns the task that the evidence and the caller agree on.
 
-    Adds to ``problems`` where the two disagree, where neither says anything, and where an
-    embedding model pools otherwise than by its last token.
+    Args:
+        folder: the checkpoint.
+        config: its config.json.
+        task: what the caller says; None leaves it to the evidence.
+
+    Raises:
+        ConversionError: no evidence and no word of the caller, a contradiction, or a pooling or a
+            module that cannot be converted.
     """
-    kinds = _module_kinds(folder, problems)
-    shown: Task | None = None
-    if "LogitScore" in kinds:
-        shown = "rerank"
-    elif "Pooling" in kinds:
-        shown = "embed"
-        _check_pooling(folder / kinds["Pooling"], problems)
-    if asked and shown and asked != shown:
-        problems.append(f"modules.json shows the task {shown!r}, but {asked!r} is asked for. Leave the task out.")
-    if not asked and not shown:
-        problems.append(
-            "Nothing in the checkpoint says what it is for (no modules.json with a Pooling or LogitScore module). "
-            "Say it with task='embed' or task='rerank' (--task)."
-        )
-    return asked or shown
+    evidence, problems = _evidence(folder, config)
+    claims = sorted(set(evidence.values()) | ({task} if task else set()))
+    if len(claims) > 1:
+        reasons = [f"{reason} says {claim!r}" for reason, claim in evidence.items()]
+        reasons += [f"--task says {task!r}"] if task else []
+        problems.append(f"What the checkpoint is for is contradictory: {'; '.join(reasons)}.")
+    if not claims and not problems:
+        problems.append(f"Nothing in the checkpoint says whether it embeds or reranks (no modules.json). {_ASK}")
+    if problems:
+        raise ConversionError(problems)
+    return claims[0]
 
 
-def _module_kinds(folder: Path, problems: list[str]) -> dict[str, str]:
-    """Returns the folders of a sentence-transformers model by the class that reads them."""
-    path = folder / "modules.json"
+def _evidence(folder: Path, config: Config) -> tuple[dict[str, Task], list[str]]:
+    evidence: dict[str, Task] = {}
+    if config.architecture == "Qwen3ForSequenceClassification":
+        evidence["the architecture in config.json"] = "rerank"
+    if not (folder / "modules.json").exists():
+        return evidence, []
+    problems = []
+    for module in _modules(folder):
+        kind = str(module.get("type")).rpartition(".")[2]
+        if kind in _TASK_OF_MODULE:
+            evidence[f"{kind} in modules.json"] = _TASK_OF_MODULE[kind]
+        elif kind not in _HARMLESS:
+            problems.append(
+                f"modules.json has a module {kind!r}, which a GGUF cannot carry; "
+                f"{', '.join((*_HARMLESS, *_TASK_OF_MODULE))} can be converted."
+            )
+        if kind == "Pooling":
+            problems += _pooling_problems(folder, str(module.get("path")))
+    return evidence, problems
+
+
+def _modules(folder: Path) -> list[Mapping[str, Any]]:
+    modules = read_json(folder / "modules.json")
+    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
+        raise ConversionError(["modules.json is not a list of modules. Download it again."])
+    return modules
+
+
+def _pooling_problems(folder: Path, place: str) -> list[str]:
+    path = folder / place / "config.json"
+    if not os.path.exists(path):  # unlike Path.exists, it takes any nonsense for a path
+        return [f"modules.json names the pooling in {place!r}, but {place}/config.json is missing. Download it."]
+    pooling = read_json_object(path)
+    chosen = [
+        key.removeprefix("pooling_mode_") for key, on in pooling.items() if key.startswith("pooling_mode_") and on
+    ]
+    if isinstance(pooling.get("pooling_mode"), str):
+        chosen.append(pooling["pooling_mode"])
+    if chosen == ["lasttoken"]:
+        return []
+    return [
+        f"The pooling in {place}/config.json is {' and '.join(chosen) or 'not given'}; Qwen3-Embedding's is lasttoken."
+    ]
+
+
+def score_token_ids(folder: Path) -> tuple[int | None, int | None] | None:
+    """Returns the ids that a LogitScore module compares, (true, false), or None without such a module."""
+    if not (folder / "modules.json").exists():
+        return None
+    for module in _modules(folder):
+        path = folder / str(module.get("path")) / "config.json"
+        if str(module.get("type")).endswith(".LogitScore") and os.path.exists(path):
+            settings = read_json_object(path)
+            return settings.get("true_token_id"), settings.get("false_token_id")
+    return None
+
+
+def find_instruction(folder: Path) -> str | None:
+    """Returns the instruction for queries that a fine-tune was saved with; None where there is none."""
+    path = folder / "config_sentence_transformers.json"
     if not path.exists():
-        return {}
-    try:
-        modules: Any = json.loads(path.read_text("utf-8"))
-        return {str(m["type"]).rpartition(".")[2]: str(m.get("path", "")) for m in modules}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        problems.append(f"modules.json is not the list of modules that sentence-transformers writes ({error!r}).")
-        return {}
+        return None
+    prompts = read_json_object(path).get("prompts")
+    query = prompts.get("query") if isinstance(prompts, dict) else None
+    if not query:
+        return None
+    match = re.fullmatch(r"Instruct: (.+)\nQuery:", str(query), re.DOTALL)
+    if match is None:
+        logger.warning("The query prompt %r has not Qwen3-Embedding's form; the default instruction is kept.", query)
+        return None
+    return match[1]
 
 
-def _check_pooling(folder: Path, problems: list[str]) -> None:
-    if not (folder / "config.json").exists():
-        return
-    config = read_json(folder / "config.json", problems)
-    modes = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
-    if isinstance(config.get("pooling_mode"), str):
-        modes.append(f"pooling_mode_{config['pooling_mode']}")
-    if modes and modes != ["pooling_mode_lasttoken"]:
-        problems.append(f"{folder.name}/config.json pools by {', '.join(modes)}; Qwen3-Embedding takes the last token.")
+def check_task(task: str | None) -> None:
+    """Raises ValueError unless ``task`` is None or one of the tasks."""
+    if task is not None and task not in TASKS:
+        raise ValueError(f"task is {task!r}; allowed are {', '.join(TASKS)}, or None to go by the checkpoint.")

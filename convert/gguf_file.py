@@ -1,137 +1,129 @@
-"""Writing a GGUF, and reading tensors back. The only door to gguf."""
+"""Writing a GGUF: all of it or nothing. The only door to the gguf package.
+
+This file does not know what keys mean or where weights come from.
+"""
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import gguf
 import numpy as np
-from numpy.typing import NDArray
 
 from qsift.errors import ConversionError
-from qsift.machine import physical_cores
 
-from .metadata import special_tokens
-from .quantize import encode_rows
-from .tensors import PlannedTensor
-from .vocab import Vocabulary
+from .ggml import encode
+from .parallel import in_order
+from .quantize import Encoded, Plan
 
-CHUNK = 1 << 22
-"""Weights that are encoded at a time by one thread; bounds memory."""
-
-_LARGEST_F16 = 65504.0
+_ALIGNMENT = 32
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Gives a scratch path beside ``target`` and renames it when the block succeeds.
+    """Gives a scratch file that becomes ``target`` if the block succeeds and vanishes if it does not.
 
-    A run that was killed may leave its scratch file; the next run for the same target removes it.
+    The scratch file lies beside the target, so the last step is one rename: whoever looks sees no
+    file or a whole one. What runs that were killed left behind goes first.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.name}.part")
+    remove_leftovers(target)
+    scratch = target.with_name(f"{target.name}.part-{os.getpid()}")
     try:
         yield scratch
-        with scratch.open("rb") as file:
+        with scratch.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(scratch, target)
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def write_gguf(
-    path: Path,
-    metadata: dict[str, Any],
-    vocabulary: Vocabulary,
-    plan: list[PlannedTensor],
-    on_progress: Callable[[int], Any],
-) -> None:
-    """Writes a GGUF; memory stays at a few chunks whatever the model's size.
+def remove_leftovers(target: Path) -> None:
+    """Removes the scratch files of ``target`` whose process is gone."""
+    prefix = f"{target.name}.part-"
+    for path in target.parent.iterdir() if target.parent.is_dir() else ():
+        owner = path.name.removeprefix(prefix)
+        if path.name.startswith(prefix) and owner.isdigit() and not _is_running(int(owner)):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _is_running(process: int) -> bool:
+    if process == os.getpid():
+        return False  # a run that was killed in a container: its process numbers start again
+    if os.name != "posix":
+        return True  # signal 0 would end the process there
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def write_gguf(path: Path, keys: Mapping[str, Any], plan: Plan, advance: Callable[[int], object]) -> None:
+    """Writes a GGUF with these keys and tensors.
+
+    Args:
+        path: the file; it is overwritten.
+        keys: metadata in order; values are str, bool, int, float, or lists of str or int.
+        plan: the tensors in order.
+        advance: called with the number of bytes whenever some were written.
 
     Raises:
-        ConversionError: a weight is NaN or Inf, or too large for F16.
+        ConversionError: the disk is full or fails.
     """
-    writer = gguf.GGUFWriter(None, metadata["general.architecture"])
-    for key, value in metadata.items():
-        _add(writer, key, value)
-    _add_vocabulary(writer, metadata, vocabulary)
-    for tensor in plan:
-        type_id = gguf.GGMLQuantizationType[tensor.type_name]
-        writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), tensor.nbytes, type_id)
+    writer = gguf.GGUFWriter(path, keys["general.architecture"])
+    for key, value in keys.items():
+        if key != "general.architecture":  # the writer adds it
+            _add_key(writer, key, value)
+    for item in plan:
+        kind = gguf.GGMLQuantizationType[item.type_name]
+        writer.add_tensor_info(item.name, item.tensor.shape, np.dtype(np.float32), item.nbytes, kind)
     try:
-        writer.write_header_to_file(path)
+        writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        file = writer.fout[0]
-        writer.write_padding(file, file.tell())
-        with ThreadPoolExecutor(physical_cores()) as pool:
-            for tensor in plan:
-                for data in _encoded(pool, tensor, on_progress):
-                    file.write(data)
-                writer.write_padding(file, tensor.nbytes)
+        _write_weights(writer.fout[0], plan, advance)
+    except OSError as error:
+        raise ConversionError([f"{path.name} cannot be written: {error.strerror or error}."]) from error
     finally:
         writer.close()
 
 
-def _encoded(pool: ThreadPoolExecutor, tensor: PlannedTensor, on_progress: Callable[[int], Any]) -> Iterator[bytes]:
-    """Yields a tensor's bytes in order; as many chunks are under way as there are threads."""
-    pending: deque[tuple[int, Future[bytes]]] = deque()
-
-    def finished() -> bytes:
-        size, future = pending.popleft()
-        data = future.result()
-        on_progress(size)
-        return data
-
-    for rows in tensor.chunks(CHUNK):
-        pending.append((rows.size, pool.submit(_encode, tensor, rows)))
-        if len(pending) > physical_cores():
-            yield finished()
-    while pending:
-        yield finished()
+def _write_weights(file: BinaryIO, plan: Plan, advance: Callable[[int], object]) -> None:
+    pieces = [(item, start, stop) for item in plan for start, stop in item.chunks()]
+    for (_, start, _), data in zip(pieces, in_order(_encode, pieces), strict=True):
+        if start == 0:
+            file.write(b"\0" * (-file.tell() % _ALIGNMENT))
+        file.write(data.data)
+        advance(data.nbytes)
+    file.write(b"\0" * (-file.tell() % _ALIGNMENT))
 
 
-def _encode(tensor: PlannedTensor, rows: NDArray[np.float32]) -> bytes:
-    largest = float(np.abs(rows).max(initial=0))
-    if not np.isfinite(largest):
-        raise ConversionError([f"{tensor.source.name} holds NaN or Inf. The checkpoint is broken: download it again."])
-    if tensor.type_name == "F16" and largest > _LARGEST_F16:
-        raise ConversionError([f"{tensor.source.name} holds {largest:.4g}, more than F16 can. Take bf16 or q8_0."])
-    return encode_rows(rows, tensor.type_name)
+def _encode(piece: tuple[Encoded, int, int]) -> np.ndarray:
+    item, start, stop = piece
+    return encode(item.tensor.rows.read(start, stop), item.type_name, item.row_bytes)
 
 
-def _add(writer: Any, key: str, value: Any) -> None:
-    if key == "general.architecture":  # written by the constructor
-        return
-    if isinstance(value, bool):
-        writer.add_bool(key, value)
-    elif isinstance(value, int):
-        writer.add_uint32(key, value)
-    elif isinstance(value, float):
-        writer.add_float32(key, value)
-    elif isinstance(value, str):
-        writer.add_string(key, value)
-    else:
-        writer.add_array(key, value)
+def _add_key(writer: Any, key: str, value: Any) -> None:
+    kinds = {
+        str: writer.add_string,
+        bool: writer.add_bool,
+        int: writer.add_uint32,
+        float: writer.add_float32,
+        list: writer.add_array,
+    }
+    kinds[type(value)](key, value)
 
 
-def _add_vocabulary(writer: Any, metadata: dict[str, Any], vocabulary: Vocabulary) -> None:
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(vocabulary.tokens)
-    writer.add_token_types(vocabulary.types)
-    writer.add_token_merges(vocabulary.merges)
-    for key, value in special_tokens(metadata["qsift.task"]).items():
-        _add(writer, f"tokenizer.ggml.{key}", value if isinstance(value, bool) else vocabulary.ids[value])
+def decode(data: np.ndarray, type_name: str) -> np.ndarray:
+    """Returns encoded rows, uint8 (rows, bytes), as float32 (rows, columns).
 
-
-def dequantize(data: NDArray[np.uint8], type_name: str) -> NDArray[np.float32]:
-    """Returns rows of packed bytes as float32, by gguf's own code, which is not the code that packed them."""
-    values: NDArray[np.float32] = gguf.quants.dequantize(data, gguf.GGMLQuantizationType[type_name])
-    return values
+    This is the gguf package's own arithmetic and shares no code with what encodes.
+    """
+    return np.asarray(gguf.dequantize(data, gguf.GGMLQuantizationType[type_name]), np.float32)

@@ -1,105 +1,147 @@
-"""The keys of a GGUF: what it is called, its sizes, how it is to be run."""
+"""The ``general.`` and ``qwen3.`` keys of a GGUF, and the name that a model goes by.
+
+Names are read from folders and model cards because people know them; nothing that decides how a
+file computes is ever taken from here.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from qsift.manifest import ARCHITECTURE, POOLING_LAST, POOLING_RANK, Manifest
-from qsift.prompts import END_OF_TEXT, RERANK_LABELS
+from qsift.prompts import RERANK_LABELS, RERANK_TEMPLATES
 from qsift.specs import Task
 
-from .checkpoint import Checkpoint
-from .config import ModelConfig
+from .config import Config
 from .quantize import SCHEMES
-from .vocab import rerank_chat_template
+from .tensors import Tensor
 
-_QUANTIZATION_VERSION = 2  # ggml's GGML_QNT_VERSION
-
-
-def model_name(source: Checkpoint) -> str:
-    """Returns the model's name: that of its folder, or of its repository where the folder is a hub snapshot."""
-    folder = source.folder.resolve()
-    repo = re.fullmatch(r"models--.+?--(.+)", folder.parent.parent.name) if folder.parent.name == "snapshots" else None
-    return repo.group(1) if repo else folder.name
+_SIZE = re.compile(r"(?<![\w.])\d+(?:\.\d+)?[BMbm](?![A-Za-z0-9])")
+_SNAPSHOT = re.compile(r"[0-9a-f]{40}")
+_NAMELESS = re.compile(r"(model|checkpoint|ckpt|final|output|merged|snapshot)s?([-_]?\d+)?|[-_.]*", re.IGNORECASE)
 
 
-def file_name(source: Checkpoint, quant: str) -> str:
-    """Returns the file name as Hugging Face users know them, such as Qwen3-Embedding-0.6B-Q8_0.gguf."""
-    return f"{model_name(source)}-{SCHEMES[quant].label}.gguf"
+def model_name(folder: Path, config: Config) -> str:
+    """Returns what people call the model: its folder's name, or its repository's in a download cache.
 
-
-def metadata_of(source: Checkpoint, config: ModelConfig, task: Task, quant: str) -> dict[str, Any]:
-    """Returns the keys in file order, apart from the vocabulary.
-
-    They are complete enough for llama-server and Ollama to pool the last token, to append the end
-    token, and to fill in the rerank template.
+    A folder that is only called "model" or "checkpoint-500" gives way to ``_name_or_path`` in config.json.
     """
-    name, manifest = model_name(source), Manifest.for_task(task, quant)
+    name = folder.resolve().name
+    cached = folder.resolve().parent.parent.name
+    if _SNAPSHOT.fullmatch(name) and cached.startswith("models--"):
+        name = cached.rpartition("--")[2]
+    told = str(config.raw.get("_name_or_path") or "").rstrip("/").rpartition("/")[2]
+    if _NAMELESS.fullmatch(name) and told and not _NAMELESS.fullmatch(told):
+        name = told
+    return re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "model"
+
+
+def file_name(name: str, quant: str) -> str:
+    """Returns the file's name as on the hub, such as "Qwen3-Embedding-0.6B-Q8_0.gguf"."""
+    return f"{name}-{quant.upper()}.gguf"
+
+
+def general_keys(folder: Path, name: str, tensors: Sequence[Tensor], task: Task) -> dict[str, Any]:
+    """Returns the keys that say what the model is called and where it comes from."""
+    card = read_card(folder)
+    size = _SIZE.search(name)
+    count = sum(prod(tensor.shape) for tensor in tensors)
     keys: dict[str, Any] = {
         "general.architecture": ARCHITECTURE,
         "general.type": "model",
         "general.name": name,
-        **_origin(source.folder, name),
-        "general.tags": ["feature-extraction"] if task == "embed" else ["text-ranking"],
+        "general.basename": (name[: size.start()].strip("-_ .") if size else "") or name,
+        "general.size_label": size[0].upper() if size else _size_label(count),
+        "general.tags": list(dict.fromkeys([_PIPELINE_TAGS[task], *card.get("tags", [])])),
         "general.quantized_by": "qsift",
-        "general.file_type": SCHEMES[quant].file_type,
-        "general.quantization_version": _QUANTIZATION_VERSION,
-        "qwen3.block_count": config.num_hidden_layers,
-        "qwen3.context_length": config.max_position_embeddings,
-        "qwen3.embedding_length": config.hidden_size,
-        "qwen3.feed_forward_length": config.intermediate_size,
-        "qwen3.attention.head_count": config.num_attention_heads,
-        "qwen3.attention.head_count_kv": config.num_key_value_heads,
-        "qwen3.attention.key_length": config.head_dim,
-        "qwen3.attention.value_length": config.head_dim,
-        "qwen3.attention.layer_norm_rms_epsilon": config.rms_norm_eps,
-        "qwen3.rope.freq_base": config.rope_theta,
-        "qwen3.pooling_type": POOLING_LAST if task == "embed" else POOLING_RANK,
     }
-    if task == "rerank":
-        keys["qwen3.classifier.output_labels"] = list(RERANK_LABELS)
-        keys["tokenizer.chat_templates"] = ["rerank"]
-        keys["tokenizer.chat_template.rerank"] = rerank_chat_template(manifest.instruction)
-    return keys | manifest.to_keys()
-
-
-def special_tokens(task: Task) -> dict[str, str | bool]:
-    """Returns the vocabulary's special tokens by their text, and whether an end token is appended."""
-    return {
-        "eos_token_id": END_OF_TEXT if task == "embed" else "<|im_end|>",
-        "padding_token_id": END_OF_TEXT,
-        "add_bos_token": False,
-        "add_eos_token": task == "embed",
-    }
-
-
-def _origin(folder: Path, name: str) -> dict[str, Any]:
-    """Returns size, licence and base model, as far as the name and the model card tell them."""
-    keys: dict[str, Any] = {}
-    if size := re.search(r"(?i)(?<![a-z0-9])(\d+(?:\.\d+)?[bm])(?![a-z0-9])", name):
-        keys["general.size_label"] = size.group(1).upper()
-        keys["general.basename"] = name[: size.start()].strip("-_ ")
-    card = _front_matter(folder / "README.md")
-    if "license" in card:
-        keys["general.license"] = card["license"]
-    if base := card.get("base_model"):
-        organization, _, base_name = base.rpartition("/")
-        keys["general.base_model.count"] = 1
-        keys["general.base_model.0.name"] = base_name
-        if organization:
-            keys["general.base_model.0.organization"] = organization
-            keys["general.base_model.0.repo_url"] = f"https://huggingface.co/{base}"
+    for key in ("license", "license_name", "license_link"):
+        if card.get(key):
+            keys[f"general.{key.replace('_', '.')}"] = card[key][0]
+    bases = card.get("base_model", [])
+    if bases:
+        keys["general.base_model.count"] = len(bases)
+    for index, base in enumerate(bases):
+        organisation, _, base_name = base.rpartition("/")
+        keys[f"general.base_model.{index}.name"] = base_name
+        if organisation:
+            keys[f"general.base_model.{index}.organization"] = organisation
+            keys[f"general.base_model.{index}.repo_url"] = f"https://huggingface.co/{base}"
     return keys
 
 
-def _front_matter(path: Path) -> dict[str, str]:
-    """Returns the plain values at the head of a model card; a list gives its first entry."""
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
+_PIPELINE_TAGS: dict[Task, str] = {"embed": "feature-extraction", "rerank": "text-ranking"}
+
+
+def _size_label(count: int) -> str:
+    unit, divisor = ("B", 1e9) if count >= 5e8 else ("M", 1e6)
+    return f"{count / divisor:.2g}{unit}" if count < 10 * divisor else f"{count / divisor:.0f}{unit}"
+
+
+def model_keys(config: Config, task: Task) -> dict[str, Any]:
+    """Returns the keys that llama.cpp computes by."""
+    keys: dict[str, Any] = {
+        "context_length": config.max_position_embeddings,
+        "embedding_length": config.hidden_size,
+        "block_count": config.num_hidden_layers,
+        "feed_forward_length": config.intermediate_size,
+        "attention.head_count": config.num_attention_heads,
+        "attention.head_count_kv": config.num_key_value_heads,
+        "attention.key_length": config.head_dim,
+        "attention.value_length": config.head_dim,
+        "attention.layer_norm_rms_epsilon": config.rms_norm_eps,
+        "rope.freq_base": config.rope_theta,
+        "rope.dimension_count": config.head_dim,
+        "pooling_type": POOLING_LAST if task == "embed" else POOLING_RANK,
+    }
+    if task == "rerank":
+        keys["classifier.output_labels"] = list(RERANK_LABELS)
+    return {f"{ARCHITECTURE}.{key}": value for key, value in keys.items()}
+
+
+def template_keys(task: Task) -> dict[str, Any]:
+    """Returns the prompt that llama-server fills for a reranker; nothing for an embedding model."""
+    if task == "embed":
         return {}
-    head = re.match(r"---\n(.*?)\n---", text, re.DOTALL)
-    found = re.findall(r"(?m)^(license|base_model):[ \t]*(?:\n[ \t]*-)?[ \t]*([^\s#]+)", head.group(1) if head else "")
-    return {key: value.strip("'\"") for key, value in found}
+    prompt = RERANK_TEMPLATES["card"].prompt("{query}", "{document}")
+    text = prompt.head + prompt.body + prompt.tail
+    return {"tokenizer.chat_template.rerank": text, "tokenizer.chat_templates": ["rerank"]}
+
+
+def quant_keys(quant: str, task: Task, instruction: str | None) -> dict[str, Any]:
+    """Returns the keys that differ from quant to quant, and qsift's own."""
+    manifest = Manifest.for_task(task, quant)
+    if instruction is not None:
+        manifest = replace(manifest, instruction=instruction)
+    return {
+        "general.file_type": SCHEMES[quant].file_type,
+        "general.quantization_version": 2,
+        **manifest.to_keys(),
+    }
+
+
+def read_card(folder: Path) -> dict[str, list[str]]:
+    """Returns the simple fields of a model card's front matter, each as a list of texts.
+
+    Only ``key: value`` and ``key:`` with ``- value`` lines are read; anything else is passed over.
+    """
+    try:
+        lines = (folder / "README.md").read_text("utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    fields: dict[str, list[str]] = {}
+    key = ""
+    for line in lines[1:] if lines[:1] == ["---"] else ():
+        if line.strip() == "---":
+            break
+        if match := re.fullmatch(r"(\w+):\s*(.*)", line):
+            key, value = match[1], match[2].strip("\"' ")
+            fields[key] = [value] if value else []
+        elif key and (match := re.fullmatch(r"\s*-\s+([^:{}\[\]]+)", line)):
+            fields[key].append(match[1].strip("\"' "))
+    return fields

@@ -1,122 +1,160 @@
-"""Which type each tensor gets, and float32 rows in that type.
+"""SCHEMES: which type each tensor gets under each quant.
 
-The mixes are those that llama.cpp gives files of the same name: some layers of attn_v and ffn_down,
-and the embedding matrix, get a finer type. Norms and the rerank head are F32 in every file.
+The mixes are those that users know by these names from llama.cpp, so a file weighs and behaves as
+its name promises. Pure decisions: nothing here reads or encodes a weight.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
 
 from qsift.gguf_header import GGML_TYPES
-from qsift.llama_quantize import quantize_rows
+
+from .config import Config
+from .tensors import RERANK_HEAD, Tensor
 
 logger = logging.getLogger("qsift.convert")
 
-_BLOCKS = {name: (block, nbytes) for name, block, nbytes in GGML_TYPES.values()}
+BLOCKS: dict[str, tuple[int, int]] = {name: (width, nbytes) for name, width, nbytes in GGML_TYPES.values()}
+"""(elements, bytes) of a block by type."""
 
-# What a row whose width is no multiple of 256 gets instead, as llama.cpp does it.
-_NARROW = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0", "IQ4_XS": "IQ4_NL"}
+Where = Callable[[int, Config], bool]
+
+
+def _sensitive(layer: int, config: Config) -> bool:
+    """The first and the last eighth, and every third layer between: llama.cpp's use_more_bits."""
+    eighth = config.num_hidden_layers // 8
+    return layer < eighth or layer >= 7 * config.num_hidden_layers // 8 or (layer - eighth) % 3 == 2
+
+
+def _first_eighth(layer: int, config: Config) -> bool:
+    return layer < config.num_hidden_layers // 8
+
+
+def _shared_values(_layer: int, config: Config) -> bool:
+    """Four or more query heads share each value head, so its errors count more and its bits cost less."""
+    return config.num_attention_heads // config.num_key_value_heads >= 4
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """How one quant treats the weight matrices.
+    """Which types a quant is made of.
 
     Attributes:
-        default: type of most of them.
-        embedding: type of the token embedding and of the output head.
-        finer: for (role, layer, number of layers), the type of a tensor that gets a finer one, or None.
-        file_type: llama.cpp's number for the file, general.file_type.
-        label: how file names spell it.
+        file_type: llama.cpp's enum llama_ftype, for ``general.file_type``.
+        matrices: type of the weight matrices.
+        embedding: type of the embedding matrix.
+        better: by kind of matrix, the type it gets in some layers, and in which.
     """
 
-    default: str
-    embedding: str
     file_type: int
-    label: str
-    finer: Callable[[str, int, int], str | None] = lambda role, layer, layers: None
+    matrices: str
+    embedding: str
+    better: Mapping[str, tuple[str, Where]] = field(default_factory=dict)
 
-
-def _more_bits(layer: int, layers: int) -> bool:
-    """The layers that the K-quant mixes spend more on: the first and last eighth, and every third between."""
-    eighth = layers // 8
-    return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
-
-
-def _k_mix(role: str, layer: int, layers: int) -> str | None:
-    return "Q6_K" if role in ("attn_v", "ffn_down") and _more_bits(layer, layers) else None
-
-
-def _iq4_mix(role: str, layer: int, layers: int) -> str | None:
-    return "Q5_K" if role == "attn_v" or (role == "ffn_down" and layer < layers // 8) else None
+    def type_of(self, tensor: Tensor, config: Config) -> str:
+        """Returns the type of ``tensor``, such as "Q6_K"."""
+        if len(tensor.shape) < 2 or tensor.name == RERANK_HEAD:
+            return "F32"
+        if tensor.name == "token_embd.weight":
+            # As llama.cpp: an embedding that does not fit the blocks of the matrices goes to 8 bits.
+            fits = tensor.shape[-1] % BLOCKS[self.matrices][0] == 0
+            return _fitting(self.embedding if fits else "Q8_0", tensor)
+        chosen = self.matrices
+        match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", tensor.name)
+        if match and match[2] in self.better:
+            better, where = self.better[match[2]]
+            chosen = better if where(int(match[1]), config) else chosen
+        return _fitting(chosen, tensor)
 
 
 SCHEMES: dict[str, Scheme] = {
-    "f32": Scheme("F32", "F32", 0, "F32"),
-    "f16": Scheme("F16", "F16", 1, "F16"),
-    "bf16": Scheme("BF16", "BF16", 32, "BF16"),
-    "q8_0": Scheme("Q8_0", "Q8_0", 7, "Q8_0"),
-    "q6_k": Scheme("Q6_K", "Q6_K", 18, "Q6_K"),
-    "q5_k_m": Scheme("Q5_K", "Q6_K", 17, "Q5_K_M", _k_mix),
-    "q4_k_m": Scheme("Q4_K", "Q6_K", 15, "Q4_K_M", _k_mix),
-    "q4_0": Scheme("Q4_0", "Q6_K", 2, "Q4_0"),
-    "iq4_xs": Scheme("IQ4_XS", "Q6_K", 30, "IQ4_XS", _iq4_mix),
+    "f32": Scheme(0, "F32", "F32"),
+    "f16": Scheme(1, "F16", "F16"),
+    "bf16": Scheme(32, "BF16", "BF16"),
+    "q8_0": Scheme(7, "Q8_0", "Q8_0"),
+    "q6_k": Scheme(18, "Q6_K", "Q6_K"),
+    "q5_k_m": Scheme(17, "Q5_K", "Q6_K", {"attn_v": ("Q6_K", _sensitive), "ffn_down": ("Q6_K", _sensitive)}),
+    "q4_k_m": Scheme(15, "Q4_K", "Q6_K", {"attn_v": ("Q6_K", _sensitive), "ffn_down": ("Q6_K", _sensitive)}),
+    "q4_0": Scheme(2, "Q4_0", "Q6_K"),
+    "iq4_xs": Scheme(30, "IQ4_XS", "Q6_K", {"attn_v": ("Q5_K", _shared_values), "ffn_down": ("Q5_K", _first_eighth)}),
 }
-QUANTS: tuple[str, ...] = tuple(SCHEMES)
-"""The quants that `convert` writes."""
+"""The quants by name. Source of the mixes: llama.cpp's src/llama-quant.cpp, for models like these."""
+
+_FALLBACKS = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0", "IQ4_XS": "IQ4_NL"}
 
 
-def check_quant(quant: str) -> None:
-    """Raises ValueError for a quant that does not exist."""
-    if quant not in SCHEMES:
-        raise ValueError(f"quant is {quant!r}; allowed are {', '.join(QUANTS)}.")
+def _fitting(chosen: str, tensor: Tensor) -> str:
+    """Returns ``chosen``, or the type that llama.cpp takes where the rows are no multiple of its blocks."""
+    for candidate in (chosen, _FALLBACKS.get(chosen, "F16"), "F16"):
+        if tensor.shape[-1] % BLOCKS[candidate][0] == 0:
+            if candidate != chosen:
+                logger.info("%s: rows of %d do not fit %s; %s.", tensor.name, tensor.shape[-1], chosen, candidate)
+            return candidate
+    raise AssertionError("F16 has blocks of one element")
 
 
-def type_for(quant: str, name: str, shape: tuple[int, ...], layers: int) -> str:
-    """Returns the type of a tensor, such as "Q6_K".
+@dataclass(frozen=True)
+class Encoded:
+    """A tensor and the type that it is written in.
 
-    Args:
-        quant: a name from `QUANTS`.
-        name: the tensor's GGUF name.
-        shape: slowest dimension first.
-        layers: the model's number of blocks.
+    Attributes:
+        tensor: the tensor.
+        type_name: such as "Q6_K".
     """
+
+    tensor: Tensor
+    type_name: str
+
+    @property
+    def name(self) -> str:
+        """The tensor's name in the GGUF."""
+        return self.tensor.name
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of an encoded row."""
+        width, nbytes = BLOCKS[self.type_name]
+        return self.tensor.shape[-1] // width * nbytes
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows; a vector is one."""
+        return prod(self.tensor.shape[:-1])
+
+    @property
+    def nbytes(self) -> int:
+        """Size in the file, without padding."""
+        return self.n_rows * self.row_bytes
+
+    def chunks(self) -> list[tuple[int, int]]:
+        """Returns (start, stop) of the pieces that are encoded at once: whole rows, about 262,144 weights."""
+        step = max(1, (1 << 18) // self.tensor.shape[-1])
+        return [(start, min(start + step, self.n_rows)) for start in range(0, self.n_rows, step)]
+
+
+Plan = tuple[Encoded, ...]
+
+
+def make_plan(tensors: Iterable[Tensor], config: Config, quant: str) -> Plan:
+    """Returns the tensors with the types that ``quant`` gives them, in the same order."""
     scheme = SCHEMES[quant]
-    if len(shape) == 1 or name == "cls.output.weight":
-        return "F32"
-    if name in ("token_embd.weight", "output.weight"):
-        chosen = scheme.embedding
-    else:
-        _, layer, role, _ = name.split(".")
-        chosen = scheme.finer(role, int(layer), layers) or scheme.default
-    if shape[-1] % _BLOCKS[chosen][0] and chosen in _NARROW:
-        chosen = _NARROW[chosen]
-    if shape[-1] % _BLOCKS[chosen][0]:
-        logger.info("%s is %d wide, no multiple of %s's block: it is written as F16.", name, shape[-1], chosen)
-        chosen = "F16"
-    return chosen
+    return tuple(Encoded(tensor, scheme.type_of(tensor, config)) for tensor in tensors)
 
 
-def encoded_size(type_name: str, n_elements: int) -> int:
-    """Returns how many bytes ``n_elements`` take."""
-    block, nbytes = _BLOCKS[type_name]
-    return n_elements // block * nbytes
+def checked_quants(quants: str | Iterable[str]) -> tuple[str, ...]:
+    """Returns the names of quants in lower case, each once.
 
-
-def encode_rows(rows: NDArray[np.float32], type_name: str) -> bytes:
-    """Returns float32 rows in a type; the caller has checked that they are finite and fit it."""
-    if type_name == "F32":
-        return rows.astype("<f4").tobytes()
-    if type_name == "F16":
-        return rows.astype("<f2").tobytes()
-    if type_name == "BF16":
-        bits = rows.view(np.uint32)
-        # Round to nearest, ties to even; exact where the checkpoint was BF16.
-        return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2").tobytes()
-    return quantize_rows(np.ascontiguousarray(rows), type_name).tobytes()
+    Raises:
+        ValueError: there is none, or one is unknown; the message lists the known ones.
+    """
+    names = tuple(dict.fromkeys(str(q).strip().lower() for q in ((quants,) if isinstance(quants, str) else quants)))
+    unknown = [name for name in names if name not in SCHEMES]
+    if unknown or not names:
+        found = f"unknown: {', '.join(map(repr, unknown))}" if unknown else "none given"
+        raise ValueError(f"quants: {found}. Allowed are {', '.join(SCHEMES)}.")
+    return names

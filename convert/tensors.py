@@ -1,149 +1,168 @@
-"""RULES: which tensor of a checkpoint becomes which tensor of a GGUF, and in what shape."""
+"""Which tensor of a checkpoint becomes which tensor of a GGUF: RULES, and every way not to fit them.
+
+This file does not know how a tensor is encoded. Names on the left are transformers', on the right
+llama.cpp's; shapes are torch's, in the field names of config.json.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qsift.specs import Task
+from qsift.errors import ConversionError
+from qsift.prompts import RERANK_LABELS
 
-from .checkpoint import Checkpoint, StoredTensor
-from .config import ModelConfig
-from .quantize import encoded_size, type_for
+from .checkpoint import Rows, StoredTensor, listed
+from .config import Config
 from .vocab import Vocabulary
 
-# Checkpoint name, GGUF name, shape in names of ModelConfig or of _derived. {} is the layer.
 RULES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("embed_tokens.weight", "token_embd.weight", ("vocab_size", "hidden_size")),
     ("layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", ("hidden_size",)),
     ("layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", ("q_rows", "hidden_size")),
     ("layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", ("kv_rows", "hidden_size")),
     ("layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", ("kv_rows", "hidden_size")),
-    ("layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", ("hidden_size", "q_rows")),
     ("layers.{}.self_attn.q_norm.weight", "blk.{}.attn_q_norm.weight", ("head_dim",)),
     ("layers.{}.self_attn.k_norm.weight", "blk.{}.attn_k_norm.weight", ("head_dim",)),
+    ("layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", ("hidden_size", "q_rows")),
     ("layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", ("hidden_size",)),
     ("layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight", ("intermediate_size", "hidden_size")),
     ("layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight", ("intermediate_size", "hidden_size")),
     ("layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight", ("hidden_size", "intermediate_size")),
     ("norm.weight", "output_norm.weight", ("hidden_size",)),
 )
-_HEAD = "lm_head.weight"
-_FLOATS = ("BF16", "F16", "F32")
+"""(name in the checkpoint, name in the GGUF, shape); a rule with {} holds for every layer."""
+
+EMBEDDING, HEAD, SCORE = "embed_tokens.weight", "lm_head.weight", "score.weight"
+RERANK_HEAD = "cls.output.weight"
 
 
 @dataclass(frozen=True)
-class PlannedTensor:
-    """One tensor of the output.
+class Tensor:
+    """A tensor on its way into a GGUF.
 
     Attributes:
-        name: in the GGUF.
-        source: where its numbers are.
-        picked: the rows of the source to take; None means all.
-        type_name: such as "Q8_0".
+        name: its name in the GGUF.
+        rows: where its values come from.
     """
 
     name: str
-    source: StoredTensor
-    picked: tuple[int, ...] | None
-    type_name: str
+    rows: Rows
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Slowest dimension first."""
-        return self.source.shape if self.picked is None else (len(self.picked), *self.source.shape[1:])
-
-    @property
-    def n_elements(self) -> int:
-        """The number of weights."""
-        return prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """The size in the file, without padding."""
-        return encoded_size(self.type_name, self.n_elements)
-
-    def chunks(self, n_elements: int) -> Iterator[NDArray[np.float32]]:
-        """Yields the rows in order, about ``n_elements`` weights at a time."""
-        if self.picked is not None:
-            yield np.concatenate([self.source.rows(row, row + 1) for row in self.picked])
-            return
-        step = max(1, n_elements // self.source.shape[-1])
-        for start in range(0, self.source.n_rows, step):
-            yield self.source.rows(start, min(start + step, self.source.n_rows))
+        """Sizes as torch has them."""
+        return self.rows.shape
 
 
-def plan_tensors(
-    source: Checkpoint, config: ModelConfig, vocabulary: Vocabulary, task: Task, quant: str, problems: list[str]
-) -> list[PlannedTensor]:
-    """Returns the output's tensors in file order; adds every problem to ``problems``.
+def map_tensors(stored: Mapping[str, StoredTensor], config: Config) -> tuple[Tensor, ...]:
+    """Returns the tensors of the GGUF in the order of its file, without any output head.
 
-    Args:
-        source: the checkpoint.
-        config: its sizes.
-        vocabulary: its tokens, for the ids of yes and no.
-        task: what the output is for; a reranker gets a head of two rows.
-        quant: a name from `quantize.QUANTS`.
-        problems: where to put what is missing, surplus, misshapen or of a foreign type.
+    An embedding model has no use for one, and of a reranker's only two rows are kept (`rerank_head`).
+
+    Raises:
+        ConversionError: tensors are missing, surplus or of another shape.
     """
-    before = len(problems)
-    expected = _expected(config)
-    # A tensor called "model.x" and one called "x" are the same one, from a base or a causal model class.
-    stored = {re.sub(r"^model\.", "", name): tensor for name, tensor in source.tensors.items()}
-    if len(stored) < len(source.tensors):
-        problems.append("Some tensors are there twice, with and without the prefix 'model.'.")
-    _check_names(stored, expected, problems)
-    for name, (_, shape) in {**expected, _HEAD: ("", expected["embed_tokens.weight"][1])}.items():
-        tensor = stored.get(name)
-        if tensor and tensor.shape != shape:
-            problems.append(f"{tensor.name} has the shape {tensor.shape}; config.json makes it {shape}.")
-        if tensor and tensor.dtype not in _FLOATS:
-            problems.append(f"{tensor.name} is stored as {tensor.dtype}; {', '.join(_FLOATS)} can be converted.")
-    head = stored.get("embed_tokens.weight") if config.tie_word_embeddings else stored.get(_HEAD)
-    if task == "rerank" and head is None and "embed_tokens.weight" in stored:
+    by_name, problems = _without_prefix(stored)
+    expected = dict(_expected(config))
+    missing = [name for name in expected if name not in by_name]
+    surplus = [name for name in by_name if name not in expected and name not in _optional(config)]
+    if missing:
+        problems.append(f"{len(missing)} tensors are missing: {listed(missing)}. Download the checkpoint again.")
+    if surplus:
         problems.append(
-            f"{_HEAD} is missing. The model is not tied (tie_word_embeddings is false), so a reranker's scores "
-            "come from that matrix alone; take the checkpoint that has it."
+            f"{len(surplus)} tensors have no place in a Qwen3 of {config.num_hidden_layers} layers: {listed(surplus)}."
         )
-    if len(problems) > before:
-        return []
-    layers = config.num_hidden_layers
-    plan = [
-        PlannedTensor(target, stored[name], None, type_for(quant, target, shape, layers))
-        for name, (target, shape) in expected.items()
-    ]
-    if task == "rerank" and head is not None:
-        rows = (vocabulary.ids["yes"], vocabulary.ids["no"])
-        plan.append(PlannedTensor("cls.output.weight", head, rows, "F32"))
-    return plan
+    for name, (_, shape) in expected.items():
+        if name in by_name and by_name[name].shape != shape:
+            problems.append(f"{name} has the shape {by_name[name].shape}; {shape} follows from config.json.")
+    if problems:
+        raise ConversionError(problems)
+    return tuple(Tensor(target, by_name[name]) for name, (target, _) in expected.items())
 
 
-def _expected(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Returns GGUF name and shape by checkpoint name, in file order."""
+def _without_prefix(stored: Mapping[str, StoredTensor]) -> tuple[dict[str, StoredTensor], list[str]]:
+    """Returns the tensors by name without "model.", which some checkpoints have and some have not."""
+    by_name: dict[str, StoredTensor] = {}
+    problems = []
+    for name, tensor in stored.items():
+        short = name.removeprefix("model.")
+        if short in by_name:
+            problems.append(f"{short} stands in the checkpoint twice, as {by_name[short].name} and as {name}.")
+        by_name[short] = tensor
+    return by_name, problems
+
+
+def _expected(config: Config) -> Iterator[tuple[str, tuple[str, tuple[int, ...]]]]:
+    """Yields (name in the checkpoint, (name in the GGUF, shape)) in the GGUF's order: layer by layer."""
     sizes = {
         **vars(config),
         "q_rows": config.num_attention_heads * config.head_dim,
         "kv_rows": config.num_key_value_heads * config.head_dim,
     }
-    expected: dict[str, tuple[str, tuple[int, ...]]] = {}
+    first, *blocks, last = [(source, target, tuple(sizes[size] for size in shape)) for source, target, shape in RULES]
+    yield first[0], first[1:]
     for layer in range(config.num_hidden_layers):
-        for name, target, shape in RULES:
-            if layer == 0 or "{}" in name:
-                expected[name.format(layer)] = (target.format(layer), tuple(sizes[size] for size in shape))
-    return expected
+        for source, target, shape in blocks:
+            yield source.format(layer), (target.format(layer), shape)
+    yield last[0], last[1:]
 
 
-def _check_names(
-    stored: dict[str, StoredTensor], expected: dict[str, tuple[str, tuple[int, ...]]], problems: list[str]
-) -> None:
-    missing = [name for name in expected if name not in stored]
-    surplus = [tensor.name for name, tensor in stored.items() if name not in expected and name != _HEAD]
-    for kind, names in (("missing", missing), ("not part of a Qwen3 model of this config", surplus)):
-        if names:
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            problems.append(f"{len(names)} tensors are {kind}: {', '.join(names[:5])}{more}.")
+def _optional(config: Config) -> tuple[str, ...]:
+    return (HEAD, SCORE) if config.architecture == "Qwen3ForSequenceClassification" else (HEAD,)
+
+
+def rerank_head(stored: Mapping[str, StoredTensor], config: Config, vocabulary: Vocabulary) -> np.ndarray:
+    """Returns the two rows that score, in the order of RERANK_LABELS: float32 (2, width).
+
+    Raises:
+        ConversionError: there is no head, or it is not one that these two rows can stand for.
+    """
+    tensors, _ = _without_prefix(stored)
+    if config.architecture == "Qwen3ForSequenceClassification":
+        return _classifier_head(tensors, config)
+    tied, head = config.tie_word_embeddings, tensors.get(HEAD)
+    if head is None and not tied:
+        raise ConversionError(
+            [
+                "lm_head.weight is missing, and config.json says that the head is not the embedding matrix "
+                "(tie_word_embeddings is false). Without it every score would be wrong: download the checkpoint again."
+            ]
+        )
+    due = (config.vocab_size, config.hidden_size)
+    if head is not None and head.shape != due:
+        raise ConversionError([f"lm_head.weight has the shape {head.shape}; {due} follows from config.json."])
+    ids = [vocabulary.id_of(label) for label in RERANK_LABELS]
+    rows = _rows(tensors[EMBEDDING] if tied or head is None else head, ids)
+    if tied and head is not None and not np.array_equal(rows, _rows(head, ids), equal_nan=True):
+        raise ConversionError(
+            [
+                "config.json says that lm_head.weight is the embedding matrix (tie_word_embeddings), "
+                "but the two differ in the rows that score. Set tie_word_embeddings to what the training used."
+            ]
+        )
+    return rows
+
+
+def _rows(tensor: StoredTensor, ids: list[int]) -> np.ndarray:
+    return np.concatenate([tensor.read(index, index + 1) for index in ids])
+
+
+def _classifier_head(tensors: Mapping[str, StoredTensor], config: Config) -> np.ndarray:
+    score, width = tensors.get(SCORE), config.hidden_size
+    shape = score.shape if score else None
+    if score and shape == (1, width):
+        # A single logit is the difference yes − no: with a zero row beside it, softmax gives its sigmoid.
+        return np.concatenate([score.read(0, 1), np.zeros((1, width), np.float32)])
+    labels = config.raw.get("id2label")
+    names = [str(labels.get(key)).lower() for key in ("0", "1")] if isinstance(labels, dict) else []
+    if score and shape == (2, width) and sorted(names) == sorted(RERANK_LABELS):
+        return _rows(score, [names.index(label) for label in RERANK_LABELS])
+    raise ConversionError(
+        [
+            f"score.weight has the shape {shape} and id2label is {labels!r}. A classifier is converted with one row, "
+            f"or with two rows that id2label in config.json calls {' and '.join(RERANK_LABELS)}; the width is {width}."
+        ]
+    )

@@ -1,71 +1,111 @@
-"""Reopens a finished file and compares it with the checkpoint, tensor by tensor."""
+"""Is the file that was written the checkpoint? It is reopened and compared, weight by weight.
+
+The reading shares no code with the writing: the header goes through the parser that refuses other
+people's damaged files, the weights through the gguf package's arithmetic.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from qsift.errors import ConversionError
-from qsift.gguf_header import read_header
+from qsift.errors import ConversionError, ModelFileError
+from qsift.gguf_header import TensorInfo, read_header
 from qsift.model_file import ModelFile
+from qsift.specs import Task
 
-from .gguf_file import CHUNK, dequantize
-from .quantize import encoded_size
-from .tensors import PlannedTensor
+from .checkpoint import listed
+from .gguf_file import decode
+from .parallel import in_order
+from .quantize import BLOCKS, Encoded, Plan
 
-# Largest relative error (rms of the difference over rms of the tensor) that each type may have.
-# Measured on normal and on heavy-tailed random weights, then doubled; two tensors that were
-# mistaken for each other differ by about 1.4.
-BOUNDS = {
-    "F32": 0.0,
-    "F16": 0.0006,
-    "BF16": 0.004,
-    "Q8_0": 0.02,
-    "Q6_K": 0.06,
-    "Q5_K": 0.12,
-    "Q5_1": 0.12,
-    "Q5_0": 0.12,
-    "Q4_K": 0.2,
-    "Q4_0": 0.24,
-    "IQ4_XS": 0.2,
-    "IQ4_NL": 0.2,
+
+@dataclass(frozen=True)
+class Bound:
+    """How far an encoded weight may lie from its original: ``share`` of its block's largest, plus ``floor``."""
+
+    share: float
+    floor: float = 0.0
+
+
+_HALF = 2.0**-25
+"""Half of F16's smallest step: what rounding a block's scale to F16 can cost, times the largest factor of it."""
+
+BOUNDS: dict[str, Bound] = {
+    "F32": Bound(0.0),
+    "F16": Bound(2.0**-11, _HALF),
+    "BF16": Bound(2.0**-8, 2.0**-126),
+    "Q8_0": Bound(0.0045, 127 * _HALF),
+    "Q6_K": Bound(0.035, 128 * 32 * _HALF),
+    "Q5_K": Bound(0.09, 63 * 32 * _HALF),
+    "Q4_K": Bound(0.18, 63 * 16 * _HALF),
+    "IQ4_XS": Bound(0.2, 32 * 127 * _HALF),
+    "Q5_1": Bound(0.04, 32 * _HALF),
+    "Q5_0": Bound(0.07, 16 * _HALF),
+    "IQ4_NL": Bound(0.2, 127 * _HALF),
+    "Q4_0": Bound(0.13, 8 * _HALF),
 }
+"""Bounds by type. Where rounding is to the nearest step they follow from the step; where ggml searches
+for the scales that serve a whole block (K and IQ types) they are the largest found over hostile
+blocks, with a margin."""
 
 
-def verify(path: Path, plan: list[PlannedTensor], quant: str) -> None:
-    """Checks that a file opens as qsift opens it and holds what was planned.
+def verify(path: Path, plan: Plan, task: Task, advance: Callable[[int], object]) -> None:
+    """Checks a written file against the checkpoint.
+
+    Args:
+        path: the file.
+        plan: what it should hold.
+        task: what it should be for.
+        advance: called with the number of bytes whenever some were compared.
 
     Raises:
-        ConversionError: a tensor is missing, has another type or shape, or is further from the
-            checkpoint than its type allows; names each.
-        ModelFileError: the file as a whole is not usable.
+        ConversionError: the file is refused by qsift's own reader, or weights differ by more than
+            their type explains.
     """
-    facts = ModelFile.open(path)
-    header = read_header(path)
-    problems = []
-    if facts.quant != quant:
-        problems.append(f"The file says quant {facts.quant!r} instead of {quant!r}.")
-    for planned in plan:
-        written = header.tensors.get(planned.name)
-        if written is None or (written.shape, written.type_name) != (planned.shape[::-1], planned.type_name):
-            problems.append(f"{planned.name} was not written as {planned.type_name} {planned.shape}.")
-            continue
-        error = _relative_error(path, planned, written.offset)
-        if not error <= BOUNDS[planned.type_name]:
-            limit = BOUNDS[planned.type_name]
-            problems.append(f"{planned.name} is off by {error:.4f} in {planned.type_name}; the bound is {limit}.")
-    if problems:
-        raise ConversionError(problems)
+    try:
+        ModelFile.open(path).require(task)
+        found = read_header(path).tensors
+    except ModelFileError as error:
+        raise ConversionError([f"The file that was written is not usable. {error.reason}"]) from error
+    due = {item.name: (item.tensor.shape[::-1], item.type_name) for item in plan}
+    if {name: (info.shape, info.type_name) for name, info in found.items()} != due:
+        raise ConversionError(["The file that was written has other tensors, shapes or types than were planned."])
+    mapped = np.memmap(path, np.uint8, "r")
+    pieces = [(mapped, found[item.name], item, chunk) for item in plan for chunk in item.chunks()]
+    wrong: dict[str, None] = {}
+    for name, nbytes in in_order(_compare, pieces):
+        if name:
+            wrong[name] = None
+        advance(nbytes)
+    if wrong:
+        raise ConversionError(
+            [
+                f"{listed(wrong)}: the weights that were written differ from the checkpoint's by more than their type "
+                "explains. The disk or the memory may be faulty; convert it again."
+            ]
+        )
 
 
-def _relative_error(path: Path, planned: PlannedTensor, offset: int) -> float:
-    difference = size = 0.0
-    with path.open("rb") as file:
-        file.seek(offset)
-        for rows in planned.chunks(CHUNK):
-            data = np.fromfile(file, np.uint8, encoded_size(planned.type_name, rows.size)).reshape(len(rows), -1)
-            read = dequantize(data, planned.type_name)
-            difference += float(np.square(read - rows, dtype=np.float64).sum())
-            size += float(np.square(rows, dtype=np.float64).sum())
-    return float(np.sqrt(difference / size)) if size else float(np.sqrt(difference))
+def _compare(piece: tuple[np.ndarray, TensorInfo, Encoded, tuple[int, int]]) -> tuple[str | None, int]:
+    """Returns the tensor's name if these rows differ too much, and how many bytes they have in the file."""
+    mapped, info, item, (start, stop) = piece
+    first, last = (info.offset + row * item.row_bytes for row in (start, stop))
+    data = np.asarray(mapped[first:last]).reshape(stop - start, item.row_bytes)
+    good = within_bound(item.tensor.rows.read(start, stop), decode(data, item.type_name), item.type_name)
+    return None if good else item.name, data.nbytes
+
+
+def within_bound(original: np.ndarray, decoded: np.ndarray, type_name: str) -> bool:
+    """Returns whether every weight of ``decoded`` lies as near to ``original`` as its type explains.
+
+    Both are float32 (rows, columns). NaN is never within a bound.
+    """
+    bound, width = BOUNDS[type_name], BLOCKS[type_name][0]
+    blocks = original.reshape(-1, width)
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.abs(decoded.reshape(-1, width) - blocks).max(axis=1)
+    return bool((error <= bound.share * np.abs(blocks).max(axis=1) + bound.floor).all())

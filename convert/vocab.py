@@ -1,4 +1,9 @@
-"""tokenizer.json to a GGUF vocabulary. A tokenizer that is not Qwen's is refused, not adapted."""
+"""tokenizer.json → the vocabulary of a GGUF.
+
+Only Qwen's own byte-level BPE is accepted: llama.cpp's "qwen2" pre-tokenizer is a fixed piece of
+code, and a tokenizer that cuts texts elsewhere would silently get other ids than it was trained on.
+This file does not know what the ids are used for, apart from the few that a GGUF must name.
+"""
 
 from __future__ import annotations
 
@@ -7,109 +12,184 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qsift.prompts import END_OF_TEXT, RERANK_HEAD, RERANK_LABELS, RERANK_TAIL
+from qsift.errors import ConversionError
+from qsift.prompts import END_OF_TEXT
+from qsift.specs import Task
 
-from .checkpoint import read_json
-from .config import ModelConfig
+from .checkpoint import listed
+from .config import read_json_object
 
-# llama.cpp's enum llama_token_type.
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
+"""llama.cpp's enum llama_token_type."""
 
-# The pre-tokenizer that llama.cpp calls qwen2. Source: tokenizer.json of the released models.
-QWEN_PATTERN = (
+_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_CONTROL_TOKENS = ("<|im_start|>", "<|im_end|>")
+"""Where Qwen2 and Qwen3 cut a text before merging. Source: their tokenizer.json."""
+_END_OF_TURN = "<|im_end|>"
+_ADVICE = "Use the tokenizer.json of the Qwen3 model that the checkpoint was trained from."
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A byte-level BPE vocabulary.
+    """The tokens of a model, one for each row of its embedding matrix.
 
     Attributes:
-        tokens: by id, spelled in byte-level letters; ids that nothing uses are "[PADn]".
-        types: llama.cpp's token type of each.
-        merges: "left right", in order of priority.
-        ids: ids by token.
+        tokens: texts by id, in the letters of byte-level BPE.
+        types: llama.cpp's token type by id.
+        merges: the merges by rank, their two parts joined by a space.
     """
 
     tokens: tuple[str, ...]
     types: tuple[int, ...]
     merges: tuple[str, ...]
-    ids: Mapping[str, int]
-
-    @property
-    def nbytes(self) -> int:
-        """About what it takes in a file."""
-        return sum(len(token.encode()) + 12 for token in self.tokens) + sum(len(m.encode()) + 8 for m in self.merges)
 
     @classmethod
-    def read(cls, folder: Path, config: ModelConfig | None, problems: list[str]) -> Vocabulary | None:
-        """Returns the vocabulary in tokenizer.json; adds every problem and returns None if there is one."""
-        found: list[str] = []
-        data = read_json(folder / "tokenizer.json", found)
-        vocabulary = None
-        if data:
-            try:
-                _check_kind(data, found)
-                vocabulary = cls._assemble(data, config.vocab_size if config else 0, found)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                found.append(f"tokenizer.json is not laid out as Hugging Face's tokenizers write it ({error!r}).")
-        problems.extend(found)
-        return None if found else vocabulary
+    def read(cls, folder: Path, *, rows: int | None = None) -> Vocabulary:
+        """Returns the vocabulary in ``folder``/tokenizer.json, filled up to ``rows`` tokens.
 
-    @classmethod
-    def _assemble(cls, data: Mapping[str, Any], rows: int, problems: list[str]) -> Vocabulary:
-        ids: dict[str, int] = dict(data["model"]["vocab"])
-        types = dict.fromkeys(ids.values(), NORMAL)
-        for token in data.get("added_tokens", []):
-            content, number = str(token["content"]), int(token["id"])
-            ids[content] = number
-            # Tokens that look like control tokens are treated as such whatever their flag says:
-            # no text of a user may produce them.
-            control = bool(token["special"]) or (content.startswith("<|") and content.endswith("|>"))
-            types[number] = CONTROL if control else USER_DEFINED
-        if len(set(ids.values())) != len(ids) or any(not isinstance(n, int) or n < 0 for n in ids.values()):
-            problems.append("tokenizer.json gives one id to two tokens.")
-        largest = max(ids.values(), default=-1)
-        if rows and largest >= rows:
-            problems.append(f"tokenizer.json has the id {largest}, but config.json has only {rows} rows (vocab_size).")
-        size = max(rows, largest + 1)
-        by_id = {number: token for token, number in ids.items()}
-        for token in (END_OF_TEXT, *_CONTROL_TOKENS, *RERANK_LABELS):
-            if token not in ids:
-                problems.append(f"tokenizer.json has no token {token!r}, which Qwen3's has.")
-        merges = [m if isinstance(m, str) else " ".join(m) for m in data["model"]["merges"]]
-        return cls(
-            tokens=tuple(by_id.get(number, f"[PAD{number}]") for number in range(size)),
-            types=tuple(types.get(number, UNUSED) for number in range(size)),
-            merges=tuple(merges),
-            ids=ids,
+        None for ``rows`` takes it as it is.
+
+        Raises:
+            ConversionError: missing, damaged, not Qwen's, or larger than the embedding matrix.
+        """
+        tokenizer = read_json_object(folder / "tokenizer.json")
+        problems = _foreign(tokenizer)
+        if problems:
+            raise ConversionError(problems)
+        model = tokenizer["model"]
+        places, types = _tokens(model, tokenizer.get("added_tokens") or [], rows)
+        rows = max(places) + 1 if rows is None else rows
+        tokens = [places.get(i, f"[PAD{i}]") for i in range(rows)]
+        merges = _merges(model.get("merges"), frozenset(model["vocab"]))
+        known = set(tokens)
+        missing = [text for text in (END_OF_TEXT, _END_OF_TURN, *_BYTE_LETTERS) if text not in known]
+        if missing:
+            raise ConversionError([f"tokenizer.json has no token {listed(map(repr, missing))}. {_ADVICE}"])
+        return cls(tuple(tokens), tuple(types.get(i, UNUSED) for i in range(rows)), tuple(merges))
+
+    def id_of(self, text: str) -> int:
+        """Returns the id of a token; raises ConversionError if there is none with this text."""
+        try:
+            return self.tokens.index(text)
+        except ValueError:
+            raise ConversionError([f"tokenizer.json has no token {text!r}. {_ADVICE}"]) from None
+
+    def keys(self, task: Task) -> dict[str, Any]:
+        """Returns the ``tokenizer.`` keys of a GGUF."""
+        end_of_text = self.id_of(END_OF_TEXT)
+        return {
+            "tokenizer.ggml.model": "gpt2",
+            "tokenizer.ggml.pre": "qwen2",
+            "tokenizer.ggml.tokens": list(self.tokens),
+            "tokenizer.ggml.token_type": list(self.types),
+            "tokenizer.ggml.merges": list(self.merges),
+            # The end token of an embedded text; a reranker's turn ends with its own.
+            "tokenizer.ggml.eos_token_id": end_of_text if task == "embed" else self.id_of(_END_OF_TURN),
+            "tokenizer.ggml.padding_token_id": end_of_text,
+            "tokenizer.ggml.bos_token_id": end_of_text,
+            "tokenizer.ggml.add_bos_token": False,
+            "tokenizer.ggml.add_eos_token": task == "embed",
+        }
+
+
+def _byte_letters() -> tuple[str, ...]:
+    """Returns the letter that byte-level BPE writes for each byte: itself if it prints, else the next from 256 on."""
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return tuple(chr(byte if byte in printable else 256 + others.index(byte)) for byte in range(256))
+
+
+_BYTE_LETTERS = _byte_letters()
+
+
+def _foreign(tokenizer: Mapping[str, Any]) -> list[str]:
+    """Returns a sentence for each part of the tokenizer that is not Qwen's."""
+    problems = []
+    model = tokenizer.get("model")
+    kind = model.get("type") if isinstance(model, dict) else None
+    if not isinstance(model, dict) or kind != "BPE" or not isinstance(model.get("vocab"), dict):
+        return [f"The model in tokenizer.json is {kind!r}; Qwen's is byte-level BPE. {_ADVICE}"]
+    for name in ("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
+        if model.get(name):
+            problems.append(f"tokenizer.json sets {name} to {model[name]!r}; Qwen's does not. {_ADVICE}")
+    normalizers = _steps(tokenizer.get("normalizer"), "normalizers")
+    if [step.get("type") for step in normalizers] != ["NFC"]:
+        found = " and ".join(str(step.get("type")) for step in normalizers) or "nothing"
+        problems.append(f"The normaliser in tokenizer.json is {found}; Qwen's is NFC. {_ADVICE}")
+    if not _is_qwens_pre_tokenizer(_steps(tokenizer.get("pre_tokenizer"), "pretokenizers")):
+        problems.append(
+            "The pre-tokenizer in tokenizer.json is not Qwen's (its split pattern, then byte level without a space "
+            f"in front), so texts would be cut into other tokens than the model was trained on. {_ADVICE}"
         )
+    return problems
 
 
-def _check_kind(data: Mapping[str, Any], problems: list[str]) -> None:
-    model, normalizer = data.get("model") or {}, data.get("normalizer") or {}
-    if model.get("type") != "BPE":
-        problems.append(f"tokenizer.json: the model is {model.get('type')!r}; Qwen3's is 'BPE'.")
-    if normalizer.get("type") != "NFC":
-        problems.append(f"tokenizer.json: the normaliser is {normalizer.get('type')!r}; Qwen3's is 'NFC'.")
-    steps = _steps(data.get("pre_tokenizer") or {})
-    patterns = [(s.get("pattern") or {}).get("Regex") for s in steps if s.get("type") == "Split"]
-    kinds = [s.get("type") for s in steps]
-    if patterns != [QWEN_PATTERN] or kinds != ["Split", "ByteLevel"] or steps[1].get("add_prefix_space"):
-        shown = patterns[0] if len(patterns) == 1 else kinds
-        problems.append(f"tokenizer.json: the pre-tokenizer is {shown!r}, not Qwen's; texts would become other tokens.")
+def _steps(part: object, key: str) -> list[Mapping[str, Any]]:
+    if not isinstance(part, dict):
+        return []
+    steps = part.get(key) if part.get("type") == "Sequence" else [part]
+    return [step if isinstance(step, dict) else {} for step in (steps if isinstance(steps, list) else ())]
 
 
-def _steps(pre_tokenizer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    if pre_tokenizer.get("type") == "Sequence":
-        return list(pre_tokenizer.get("pretokenizers") or [])
-    return [pre_tokenizer]
+def _is_qwens_pre_tokenizer(steps: list[Mapping[str, Any]]) -> bool:
+    if [step.get("type") for step in steps] != ["Split", "ByteLevel"]:
+        return False
+    split, letters = steps
+    return (
+        split.get("pattern") == {"Regex": _PATTERN}
+        and split.get("behavior") == "Isolated"
+        and not split.get("invert")
+        and not letters.get("add_prefix_space")
+        and not letters.get("use_regex", True)
+    )
 
 
-def rerank_chat_template(instruction: str) -> str:
-    """Returns the template that llama-server fills in for reranking."""
-    body = f"<Instruct>: {instruction}\n<Query>: {{query}}\n<Document>: {{document}}"
-    return f"{RERANK_HEAD}{body}{RERANK_TAIL}"
+def _tokens(model: Mapping[str, Any], added: object, rows: int | None) -> tuple[dict[int, str], dict[int, int]]:
+    """Returns texts and types by id."""
+    if not isinstance(added, list) or not all(isinstance(token, dict) for token in added):
+        raise ConversionError(["added_tokens in tokenizer.json is not a list. Download it again."])
+    entries = [(text, index, NORMAL) for text, index in model["vocab"].items()]
+    entries += [(token.get("content"), token.get("id"), _added_type(token)) for token in added]
+    broken = [text for text, index, _ in entries if not text or not isinstance(text, str) or type(index) is not int]
+    if broken:
+        raise ConversionError([f"tokenizer.json has tokens without a text or an id: {broken[:3]}. Download it again."])
+    beyond = [text for text, index, _ in entries if index < 0 or (rows is not None and index >= rows)]
+    if beyond:
+        raise ConversionError(
+            [
+                f"{len(beyond)} tokens of tokenizer.json ({listed(beyond)}) have ids beyond vocab_size in config.json, "
+                f"{rows}. The tokenizer and the weights are of different models."
+            ]
+        )
+    tokens: dict[int, str] = {}
+    types: dict[int, int] = {}
+    for text, index, kind in entries:
+        if tokens.setdefault(index, text) != text:
+            raise ConversionError([f"tokenizer.json gives the id {index} to {tokens[index]!r} and to {text!r}."])
+        types[index] = kind
+    texts = set(tokens.values())
+    if len(texts) != len(tokens) or any(f"[PAD{i}]" in texts for i in range(max(tokens)) if i not in tokens):
+        raise ConversionError(["tokenizer.json gives two ids to one token. Download it again."])
+    return tokens, types
+
+
+def _added_type(token: Mapping[str, Any]) -> int:
+    # Qwen marks tokens such as <|fim_prefix|> as ordinary; no text of a user should ever become one.
+    text = str(token.get("content"))
+    return CONTROL if token.get("special") or (text.startswith("<|") and text.endswith("|>")) else USER_DEFINED
+
+
+def _merges(merges: object, vocab: frozenset[str]) -> list[str]:
+    """Returns the merges as "a b"; tokenizers writes them so or, since 0.20, as pairs."""
+    if not isinstance(merges, list):
+        raise ConversionError([f"tokenizer.json has no merges. {_ADVICE}"])
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    for rank, pair in enumerate(pairs):
+        whole = isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
+        if not whole or pair[0] not in vocab or pair[1] not in vocab or pair[0] + pair[1] not in vocab:
+            raise ConversionError(
+                [f"Merge {rank} of tokenizer.json, {pair!r}, joins no two tokens. Download it again."]
+            )
+    return [f"{first} {second}" for first, second in pairs]

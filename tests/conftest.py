@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from checkpoints import K_QUANT, SHAPE_0_6B, Checkpoint, write_checkpoint
-
 from qsift.convert import convert
 
 CHECKPOINTS = {

@@ -46,9 +46,9 @@ SCRIPTS = {
 
 CODE = [
     "def f(x):\n\treturn [i**2 for i in range(x) if i % 2 == 0]  # squares\n",
-    "#include <stdio.h>\nint main(void) { printf(\"%d\\n\", 0x1F); return 0; }\r\n",
+    '#include <stdio.h>\nint main(void) { printf("%d\\n", 0x1F); return 0; }\r\n',
     "SELECT a.*, COUNT(*) FROM t1 a LEFT JOIN t2 USING (id) WHERE a.x <> 'it''s' GROUP BY 1;",
-    "{\"key\": [1, 2.5e-3, null, true], \"ü\": \"\\u00e9\"}",
+    '{"key": [1, 2.5e-3, null, true], "ü": "\\u00e9"}',
     "<div class='a b'>&nbsp;<br/></div>\n\n\n   <p>x</p>",
     "    indented\n        more\n\t\ttabs\n \n  \n",
     "a=b+c;d-=e*f/g%h^i|j&k!~l<<m>>n",
@@ -96,6 +96,8 @@ ODD = [
     "MiXeD CaSe snake_case camelCase kebab-case SCREAMING_CASE",
     "1234567890 12,345.67 0x1f 1e-9 ½ ٣",
     "\u0301starts with a mark \u0e33\u0e4d",
+    "\u1c89 \u1c89's \u1c89(a \U00011392.b \U000105c0\n \n letters of Unicode 16",
+    "a\u07fd\u0301 \u0915\u09fe\u0301 marks younger than Unicode 9",
     "x\u20ddy\u20de \u0488\u0489",
     "\u115f\u1160\u3164\uffa0 fillers",
     "\U000e0041\U000e0042 tags \ufe00\U000e0100 selectors",

@@ -1,264 +1,275 @@
 """The command line: a mirror of the API, one short function a command.
 
-Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage,
-130 interrupted.
+Results go to stdout, everything else to stderr. How inputs are read stands in `cli_texts`, how
+results are written in `cli_output`, what happens on errors and on Ctrl-C in `cli_console`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any, TypeVar
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from functools import partial
+from typing import Any, get_args
 
 import click
 
-from .cli_input import texts_from
-from .engine import EngineOptions
-from .errors import QsiftError
+from . import __version__
+from .cli_console import Group, run, silence, tell
+from .cli_output import Format, opened, print_facts, print_hits, print_json, write_jsonl, write_npy, write_table
+from .cli_texts import Texts
+from .engine import CacheType, Device, EngineOptions
+from .prompts import RERANK_TEMPLATES
+from .specs import TASKS
+from .vectors import PRECISIONS
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Any], Any]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="qsift")
-def cli() -> None:
-    """Qwen3-Embedding and Qwen3-Reranker on llama.cpp."""
+def _all_of(*options: Decorator) -> Decorator:
+    """Returns a decorator that adds options to a command in the order of its help text."""
 
-
-def _options(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    def add(command: Command) -> Command:
-        for decorator in reversed(decorators):
-            command = decorator(command)
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
         return command
 
     return add
 
 
-_engine = _options(
-    click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True),
+def _quieten(_context: click.Context, _option: click.Parameter, quiet: bool) -> bool:
+    if quiet:
+        silence()
+    return quiet
+
+
+_readable = click.Path(exists=True, dir_okay=False, allow_dash=True)
+_stderr_options = _all_of(
+    click.option("--progress/--no-progress", default=None, help="[default: where stderr is a terminal]"),
+    click.option("--quiet", "-q", is_flag=True, callback=_quieten, help="No progress, no warnings: errors only."),
+)
+_text_options = _all_of(
+    click.option("--file", "-f", "files", type=_readable, multiple=True, help="Read texts from a file, one a line."),
+    click.option("--whole-files", is_flag=True, help="Take each --file as one text."),
+    click.option("--jsonl", type=_readable, multiple=True, help="Read texts from JSON lines, one object a line."),
+    click.option("--field", default="text", show_default=True, help="The field of --jsonl that holds the text."),
+    click.option("--max-tokens", type=int, help="Longest input in tokens.  [default: the model's context]"),
+    click.option("--truncate/--no-truncate", default=True, show_default=True, help="Cut longer texts, or refuse them."),
+)
+_engine_options = _all_of(
+    click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True),
     click.option("--gpu-layers", type=click.IntRange(0), help="Blocks on the GPU.  [default: all]"),
     click.option("--main-gpu", type=click.IntRange(0), help="Number of the one GPU to use.  [default: all]"),
     click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: physical cores]"),
-    click.option("--cache-type", type=click.Choice(["f16", "f32", "q8_0"]), default="f16", show_default=True),
+    click.option("--flash-attention/--no-flash-attention", default=None, help="[default: llama.cpp decides]"),
+    click.option("--cache-type", type=click.Choice(get_args(CacheType)), default="f16", show_default=True),
+    click.option("--batch-tokens", type=click.IntRange(1), help="Tokens of one decode call."),
+    click.option("--share-prefixes/--no-share-prefixes", default=True, show_default=True),
+    click.option("--extra-buffers/--no-extra-buffers", default=None, help="[default: as qsift doctor says]"),
 )
-_texts = _options(
-    click.option("--file", "files", multiple=True, metavar="PATH", help="Read texts from a file, one a line."),
-    click.option("--field", metavar="NAME", help="The lines are JSON; take this field."),
-    click.option("--whole", is_flag=True, help="Each file is one text."),
-    click.option("--instruction", metavar="SENTENCE", help="Replaces the model's default instruction."),
-    click.option("--max-tokens", type=int, help="Longest text in tokens.  [default: the model's context]"),
-    click.option("--truncate/--no-truncate", default=True, show_default=True, help="Cut longer texts, or refuse them."),
-    click.option("--quiet", "-q", is_flag=True, help="No progress and no warnings."),
-)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="qsift")
+def cli() -> None:
+    """Qwen3-Embedding and Qwen3-Reranker on llama.cpp."""
 
 
 @cli.command()
 @click.argument("checkpoint")
 @click.argument("out", required=False)
-@click.option("--quant", "quants", default="q8_0", show_default=True, metavar="Q,Q,…", help="What to write.")
-@click.option("--task", type=click.Choice(["embed", "rerank"]), help="Where the checkpoint does not say.")
-@click.option("--force", is_flag=True, help="Replace an output that exists.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress.")
-def convert(checkpoint: str, out: str | None, quants: str, task: Any, force: bool, quiet: bool) -> None:
-    """Convert a Hugging Face CHECKPOINT to GGUF files in OUT.
+@click.option("--quant", "quants", default="q8_0", show_default=True, metavar="Q[,Q…]", help="What to write.")
+@click.option("--task", type=click.Choice(TASKS), help="Needed where the checkpoint does not say.")
+@click.option("--force", is_flag=True, help="Replace outputs that exist.")
+@_stderr_options
+def convert(checkpoint: str, out: str | None, quants: str, task: Any, force: bool, **options: Any) -> None:
+    """Convert a Hugging Face CHECKPOINT to GGUF.
 
+    Prints the files written. OUT is a folder, or for a single quant a path that ends in .gguf;
+    without it, the current folder.
     Quants: f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m, q4_0, iq4_xs.
     """
-    from .convert import convert as run
+    from .convert import convert as write_files
 
-    paths = run(checkpoint, out, quants=quants, task=task, force=force, show_progress_bar=_shows_progress(quiet))
-    for path in paths:
+    names = [name.strip().lower() for name in quants.split(",")]
+    bar = _shows_progress(options)
+    for path in write_files(checkpoint, out, quants=names, task=task, force=force, show_progress_bar=bar):
         click.echo(path)
 
 
 @cli.command()
 @click.argument("model")
-@click.argument("texts", nargs=-1)
-@_texts
-@click.option("--query", "is_query", is_flag=True, help="The texts are queries: put the instruction before them.")
-@click.option("--dim", type=int, help="Width of the vectors, from 32 (Matryoshka).  [default: full]")
-@click.option("--precision", default="float32", show_default=True, help="float32, int8, uint8, binary, ubinary.")
-@click.option("--format", "form", type=click.Choice(["jsonl", "npy", "table"]), default="jsonl", show_default=True)
-@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write here instead of to stdout.")
-@_engine
+@click.argument("texts", nargs=-1, metavar="[TEXT]…")
+@_text_options
+@click.option("--query/--document", "is_query", default=False, help="What the texts are.  [default: documents]")
+@click.option("--instruction", help="What queries search for, one sentence.  [default: the model's]")
+@click.option("--dim", type=int, help="Width to cut to, from 32 (Matryoshka).  [default: the full one]")
+@click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
+@click.option("--normalize/--no-normalize", " /--raw", default=True, show_default=True, help="Give rows length 1.")
+@click.option("--format", "form", type=click.Choice(get_args(Format)), help="[default: jsonl; npy for a .npy output]")
+@click.option("--with-text", is_flag=True, help="Repeat each text in its JSON line.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write to a file instead of stdout.")
+@_engine_options
+@_stderr_options
 def embed(model: str, texts: tuple[str, ...], **options: Any) -> None:
-    """Embed TEXTS (or --file, or - for standard input) with MODEL, a .gguf file."""
+    """Embed texts with MODEL, a .gguf file.
+
+    Texts come from arguments, --file and --jsonl, in this order; - reads standard input, a text a
+    line. Line n of a file is text n: empty lines are texts too. Files of any size are read as a stream.
+    """
     from .embedder import Embedder
 
-    source = texts_from(texts, options["files"], field=options["field"], whole=options["whole"])
-    if options["form"] == "npy" and options["output"] is None and sys.stdout.isatty():
-        raise click.UsageError("npy is binary. Pass --output FILE or pipe it.")
-    instruction = options["instruction"]
-    with Embedder.load(model, options=_engine_options(options)) as embedder:
-        if instruction is None and options["is_query"]:
-            instruction = embedder.instruction
-        rows = embedder.encode(
-            iter(source),
-            instruction=instruction,
+    source, form, output = _texts(texts, options), _format(options), options["output"]
+    if options["instruction"] is not None and not options["is_query"]:
+        raise click.UsageError("--instruction is for queries, and documents stand bare. Add --query.")
+    with Embedder.load(model, options=_engine(options)) as embedder:
+        instruction = embedder.instruction if options["instruction"] is None else options["instruction"]
+        encode = partial(
+            embedder.encode,
+            instruction=instruction if options["is_query"] else None,
             truncate_dim=options["dim"],
+            normalize_embeddings=options["normalize"],
             precision=options["precision"],
             max_tokens=options["max_tokens"],
             truncate=options["truncate"],
-            show_progress_bar=_shows_progress(options["quiet"]),
         )
-        with _opened(options["output"]) as file:
-            {"jsonl": _write_jsonl, "npy": _write_npy, "table": _write_table}[options["form"]](rows, file)
+        empty = encode([])
+        rows = source.beside(partial(encode, show_progress_bar=_shows_progress(options, source, output)))
+        with opened(output, seekable=form == "npy") as file:
+            if form == "npy":
+                write_npy(rows, file, empty=empty)
+            elif form == "jsonl":
+                write_jsonl(rows, file, with_text=options["with_text"])
+            else:
+                write_table(rows, file)
 
 
 @cli.command()
 @click.argument("model")
 @click.argument("query")
-@click.argument("texts", nargs=-1)
-@_texts
+@click.argument("texts", nargs=-1, metavar="[TEXT]…")
+@_text_options
 @click.option("--top-k", type=click.IntRange(1), help="How many to print.  [default: all]")
-@click.option("--template", type=click.Choice(["card", "evaluation"]), help="The prompt.  [default: the file's]")
-@click.option("--raw-scores", is_flag=True, help="Print the difference of logits instead of P(yes).")
+@click.option("--instruction", help="What makes a text fit, one sentence.  [default: the model's]")
+@click.option("--template", type=click.Choice(list(RERANK_TEMPLATES)), help="The prompt.  [default: the file's]")
+@click.option("--raw-scores", is_flag=True, help="Print the difference of the logits instead of P(yes).")
 @click.option("--format", "form", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
-@_engine
+@_engine_options
+@_stderr_options
 def rerank(model: str, query: str, texts: tuple[str, ...], **options: Any) -> None:
-    """Rank TEXTS (or --file, or - for standard input) by how well they answer QUERY."""
+    """Rank texts by how well they answer QUERY.
+
+    MODEL is a .gguf file of a reranker; the best text comes first. Texts come from arguments, --file
+    and --jsonl, in this order; - reads standard input, a text a line. The id of a text is its place
+    in that order, from 0.
+    """
     from .reranker import Reranker
 
-    source = texts_from(texts, options["files"], field=options["field"], whole=options["whole"])
-    with Reranker.load(model, template=options["template"], options=_engine_options(options)) as reranker:
+    source = _texts(texts, options)
+    with Reranker.load(model, template=options["template"], options=_engine(options)) as reranker:
         hits = reranker.rank(
             query,
-            source,
+            list(source),
             top_k=options["top_k"],
             instruction=options["instruction"],
             raw_scores=options["raw_scores"],
             max_tokens=options["max_tokens"],
             truncate=options["truncate"],
-            show_progress_bar=_shows_progress(options["quiet"]),
+            show_progress_bar=_shows_progress(options, source),
         )
-    for hit in hits:
-        if options["form"] == "jsonl":
-            line = {"corpus_id": hit.corpus_id, "score": hit.score, "text": hit.text}
-            click.echo(json.dumps(line, ensure_ascii=False))
-        else:
-            click.echo(f"{hit.score:8.4f}  {hit.corpus_id:4d}  {_one_line(hit.text, 80)}")
+    print_hits([asdict(hit) for hit in hits], as_table=options["form"] == "table")
 
 
 @cli.command()
 @click.argument("model")
-@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+@_as_json
 def info(model: str, as_json: bool) -> None:
     """Show what MODEL, a .gguf file, says about itself."""
-    from dataclasses import asdict
-
     from .loading import open_model
 
     facts = asdict(open_model(model))
     if as_json:
-        click.echo(json.dumps(facts, ensure_ascii=False))
+        print_json(facts)
         return
-    facts |= {f"manifest.{key}": value for key, value in (facts.pop("manifest") or {}).items()}
-    for key, value in facts.items():
-        click.echo(f"{key:24} {'-' if value is None else value}")
+    manifest = facts.pop("manifest") or {"qsift keys": "none: qsift did not make this file"}
+    facts["labels"] = ", ".join(facts["labels"]) or None
+    if facts["task"] == "embed":
+        del facts["labels"], facts["score_source"]
+    names = {"n_layers": "layers", "n_vocab": "vocabulary", "max_tokens": "context", "nbytes": "bytes"}
+    rows = {names.get(name, name.replace("_", " ")): value for name, value in facts.items()}
+    print_facts(rows | {name: value for name, value in manifest.items() if name not in facts})
 
 
 @cli.command()
-@click.option("--json", "as_json", is_flag=True, help="Print an object.")
-@click.option("--again", is_flag=True, help="Run the self-check of the AMX kernels anew, needed or not.")
-def doctor(as_json: bool, again: bool) -> None:
-    """Show what is installed, whether it is safe, and what would make it faster."""
-    from .doctor import examine
+@_as_json
+@click.option("--again", is_flag=True, help="Run the self-check of llama.cpp's repacked weights anew, needed or not.")
+@click.pass_context
+def doctor(context: click.Context, as_json: bool, again: bool) -> None:
+    """Show what is installed and what would help."""
+    from .doctor import advise, examine
 
-    report = examine(again=again).to_dict()
+    facts = examine(again=again)
+    advice = advise(facts)
     if as_json:
-        click.echo(json.dumps(report, ensure_ascii=False))
-        return
-    advice = report.pop("advice")
-    for key, value in report.items():
-        click.echo(f"{key:18} {' '.join(value) if isinstance(value, tuple) else value}")
-    for sentence in advice or ["Nothing to improve was found."]:
-        click.echo(f"\n{sentence}")
+        derived = {"repacked_weights": facts.repacked_weights, "advice": [asdict(item) for item in advice]}
+        print_json({"qsift": __version__, **asdict(facts), **derived})
+    else:
+        print_facts(
+            {
+                "qsift": __version__,
+                "llama-cpp-python": facts.llama_cpp_python,
+                "python, numpy": f"{facts.python}, {facts.numpy}",
+                "system": facts.system,
+                "CPU": facts.cpu,
+                "CPU can": "this system does not tell" if facts.cpu_features is None else " ".join(facts.cpu_features),
+                "built for": " ".join(facts.build_features),
+                "GPU in use": facts.gpu,
+                "threads": f"{facts.threads} by default (physical cores), of {facts.logical_cpus} CPUs",
+                "AMX in CPU": facts.amx_reported,
+                "AMX in build": "AMX_INT8" in facts.build_features,
+                "self-check": facts.self_check_sentence,
+                "repacked weights": None if facts.problem else "on" if facts.repacked_weights else "off",
+                "cache folder": facts.cache_folder,
+            }
+        )
+        for item in advice:
+            click.echo(f"\n{item.reason}" + (f"\n  {item.command}" if item.command else ""))
+    if facts.problem:
+        context.exit(1)
 
 
-def _engine_options(options: dict[str, Any]) -> EngineOptions:
-    names = ("device", "gpu_layers", "main_gpu", "threads", "cache_type")
-    return EngineOptions(**{name: options[name] for name in names})
+def _texts(arguments: tuple[str, ...], options: dict[str, Any]) -> Texts:
+    for argument in arguments:
+        if len(argument) < 256 and os.path.isfile(argument) and not options["quiet"]:
+            tell(f"Note: {argument!r} is taken as a text. To read the file of this name, pass it with --file.")
+    return Texts(arguments, options["files"], options["jsonl"], options["field"], options["whole_files"])
 
 
-def _shows_progress(quiet: bool) -> bool:
-    if quiet:
-        warnings.simplefilter("ignore")
-    return not quiet and sys.stderr.isatty()
+def _format(options: dict[str, Any]) -> str:
+    output = options["output"]
+    form = options["form"] or ("npy" if output and output.endswith(".npy") else "jsonl")
+    if form == "npy" and output is None and sys.stdout.isatty():
+        raise click.UsageError("npy is binary and stdout is a terminal. Name a file with --output, or pipe it.")
+    if options["with_text"] and form != "jsonl":
+        raise click.UsageError(f"--with-text is for --format jsonl; the format is {form}.")
+    return str(form)
 
 
-@contextmanager
-def _opened(path: str | None) -> Iterator[IO[bytes]]:
-    """Gives the place for results; a file gets its name only when it is whole."""
-    if path is None:
-        yield sys.stdout.buffer
-        return
-    scratch = Path(f"{path}.part")
-    try:
-        with scratch.open("wb") as file:
-            yield file
-        os.replace(scratch, path)
-    except OSError as error:
-        raise click.ClickException(f"{path!r} cannot be written: {error.strerror}.") from None
-    finally:
-        scratch.unlink(missing_ok=True)
+def _engine(options: dict[str, Any]) -> EngineOptions:
+    return EngineOptions(**{field.name: options[field.name] for field in fields(EngineOptions)})
 
 
-def _write_jsonl(rows: Iterable[Any], file: IO[bytes]) -> None:
-    for index, row in enumerate(rows):
-        file.write(json.dumps({"index": index, "vector": row.tolist()}).encode() + b"\n")
-    file.flush()
-
-
-def _write_npy(rows: Iterable[Any], file: IO[bytes]) -> None:
-    import numpy as np
-
-    np.save(file, np.stack(list(rows)))
-    file.flush()
-
-
-def _write_table(rows: Iterable[Any], file: IO[bytes]) -> None:
-    for index, row in enumerate(rows):
-        start = "  ".join(f"{value:9.5f}" if row.dtype.kind == "f" else f"{value:4d}" for value in row[:8])
-        file.write(f"{index:6d}  {start}{'  …' if len(row) > 8 else ''}\n".encode())
-    file.flush()
-
-
-def _one_line(text: str, width: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= width else line[: width - 1] + "…"
+def _shows_progress(options: dict[str, Any], source: Texts | None = None, output: str | None = "") -> bool:
+    """Returns whether to draw a bar: as asked, else for more than arguments and where it disturbs no results."""
+    if options["quiet"] or options["progress"] is not None:
+        return bool(options["progress"]) and not options["quiet"]
+    few = source is not None and source.only_arguments
+    clashes = output is None and sys.stdout.isatty()
+    return sys.stderr.isatty() and not few and not clashes
 
 
 def main() -> None:
-    """Runs the command line and exits the process."""
-    warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)  # type: ignore[assignment]
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    try:
-        cli(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (ValueError, TypeError) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
-    except QsiftError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
-    except BrokenPipeError:
-        # The reader went away (| head); what follows at exit must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-
-
-if __name__ == "__main__":
-    main()
+    """Runs the command line and ends the process."""
+    sys.exit(run(cli))

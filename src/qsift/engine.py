@@ -62,8 +62,9 @@ class EngineOptions:
         gpu_layers: how many blocks go to the GPU; None means all.
         main_gpu: number of the one GPU to use; None lets llama.cpp spread over all.
         threads: CPU threads; None means the physical cores that this process may use.
-        flash_attention: None lets llama.cpp decide.
-        cache_type: type of the cached keys and values. "f32" is for the tightest comparisons.
+        flash_attention: None lets llama.cpp decide, except with an F32 cache, where it is off.
+        cache_type: type of the cached keys and values. "f32" is for the tightest comparisons: it is
+            slower and takes twice the memory.
         batch_tokens: tokens of one decode call; None takes the measured default.
         share_prefixes: whether sequences that begin alike share that computation.
         extra_buffers: whether llama.cpp may repack weights for faster kernels; None asks the

@@ -84,21 +84,6 @@ def library_folder() -> str:
     return str(library()._base_path)
 
 
-@cache
-def shared_function(name: str) -> Any:
-    """Returns a function of ggml through the handle that llama_cpp holds.
-
-    The wheel carries libggml as several files; opening one of them by name would load it twice.
-    """
-    handle = library()._lib
-    try:
-        return getattr(handle, name)
-    except AttributeError:  # Windows looks into the named library alone
-        from llama_cpp._ctypes_extensions import load_shared_library
-
-        return getattr(load_shared_library("ggml-base", library()._base_path), name)
-
-
 def gpu_layers(options: EngineOptions) -> int:
     """Returns how many blocks go to the GPU, -1 for all.
 

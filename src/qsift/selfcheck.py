@@ -34,6 +34,7 @@ MODEL = Path(__file__).parent / "data" / "selfcheck.gguf"
 
 _TIMEOUT = 120
 _LEAST_COSINE = 0.98
+_WINDOWS_CRASHES = (0xC0000005, 0xC000001D)  # access violation, illegal instruction
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,10 @@ def self_check(*, again: bool = False, command: list[str] | None = None) -> Self
     place = cache_folder() / f"selfcheck-{fingerprint}.json"
     if not again and (kept := _read(place, fingerprint)):
         return kept
-    safe, reason = _ask_child(command or [sys.executable, "-c", "from qsift.selfcheck import child; child()"])
-    check = SelfCheck(safe, reason, fingerprint)
-    _write(place, check)
+    verdict, reason = _ask_child(command or [sys.executable, "-c", "from qsift.selfcheck import child; child()"])
+    check = SelfCheck(verdict is True, reason, fingerprint)
+    if verdict is not None:
+        _write(place, check)
     return check
 
 
@@ -100,19 +102,23 @@ def child() -> None:
     print(f"cosine={float(np.min(np.sum(plain * packed, axis=1))):.6f}", flush=True)
 
 
-def _ask_child(command: list[str]) -> tuple[bool, str]:
+def _ask_child(command: list[str]) -> tuple[bool | None, str]:
+    """Returns the child's verdict and a sentence; None where the child could not be asked, which is not kept."""
     # The child must find the same qsift and llama_cpp as this process, however it found them.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return False, f"The self-check did not finish ({error})."
-    if result.returncode != 0:
-        return False, f"The self-check died with exit code {result.returncode}: this build of llama.cpp is faulty."
+        return None, f"The self-check did not finish ({error})."
+    if result.returncode < 0 or result.returncode in _WINDOWS_CRASHES:
+        return False, f"The self-check crashed (exit code {result.returncode}): this build of llama.cpp is faulty."
+    if result.returncode > 0:
+        last = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        return None, f"The self-check could not run: {last}"
     try:
         cosine = float(result.stdout.strip().rpartition("cosine=")[2])
     except ValueError:
-        return False, f"The self-check answered {result.stdout[-100:]!r}."
+        return None, f"The self-check answered {result.stdout[-100:]!r}."
     if not cosine >= _LEAST_COSINE:
         return False, f"The self-check gives other vectors with repacked weights (cosine {cosine:.3f})."
     return True, f"The self-check passed (cosine {cosine:.6f})."

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
-from unicodedata import is_normalized, normalize
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .normalization import pieces
 from .prompts import Prompt
 
 TokenIds = NDArray[np.int32]
@@ -72,9 +72,8 @@ class PromptEncoder:
 
     def _encode_body(self, text: str) -> TokenIds:
         # Qwen's tokenizer normalises to NFC; llama.cpp does not, so decomposed text would get other ids.
-        if not is_normalized("NFC", text):
-            text = normalize("NFC", text)
-        return self._tokenizer.encode(text, control_tokens=False)
+        ids = [self._tokenizer.encode(piece, control_tokens=False) for piece in pieces(text)]
+        return ids[0] if len(ids) == 1 else np.concatenate(ids)
 
     def _encode_template(self, text: str) -> TokenIds:
         return self._tokenizer.encode(text, control_tokens=True)

@@ -86,7 +86,8 @@ def similarity(a: Any, b: Any, precision: Precision | None = None) -> NDArray[np
     left, right = (_floats(side, precision) for side in (a, b))
     if left.shape[1] != right.shape[1]:
         raise ValueError(f"The vectors are {left.shape[1]} and {right.shape[1]} wide; cut both to the same width.")
-    return np.clip(normalize(left) @ normalize(right).T, -1, 1)
+    cosines: NDArray[np.float32] = np.clip(normalize(left) @ normalize(right).T, -1, 1)
+    return cosines
 
 
 def _floats(values: Any, precision: Precision | None) -> Vectors:

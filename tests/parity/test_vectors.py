@@ -1,4 +1,9 @@
-"""Vectors and scores against torch, for every quant, within bounds that were measured first."""
+"""Vectors and scores against torch, for every quant, within bounds that were measured first.
+
+The tiny models exaggerate every error: three wide-awake layers of random weights, with scores
+twenty times as steep as a released reranker's. The bounds that matter to users are those of the
+0.6B shape, in the last test.
+"""
 
 from __future__ import annotations
 
@@ -22,27 +27,27 @@ VECTORS = [
     ("embed-real-vocab", "f16", 0.99999, 0.002),
     ("embed-wide", "f16", 0.99999, 0.002),
     ("embed-wide", "bf16", 0.9995, 0.01),
-    ("embed-wide", "q8_0", 0.999, 0.02),
-    ("embed-wide", "q6_k", 0.99, 0.05),
-    ("embed-wide", "q5_k_m", 0.97, 0.1),
-    ("embed-wide", "q4_k_m", 0.9, 0.2),
-    ("embed-wide", "q4_0", 0.85, 0.3),
-    ("embed-wide", "iq4_xs", 0.85, 0.3),
+    ("embed-wide", "q8_0", 0.996, 0.03),
+    ("embed-wide", "q6_k", 0.97, 0.06),
+    ("embed-wide", "q5_k_m", 0.92, 0.12),
+    ("embed-wide", "q4_k_m", 0.8, 0.2),
+    ("embed-wide", "q4_0", 0.8, 0.22),
+    ("embed-wide", "iq4_xs", 0.78, 0.22),
 ]
 # Checkpoint, quant, largest change of P(yes).
 SCORES = [
-    ("rerank", "f32", 0.001),
-    ("rerank", "f16", 0.001),
-    ("rerank-untied", "f16", 0.001),
-    ("rerank-real-vocab", "f16", 0.001),
-    ("rerank-wide", "f16", 0.001),
+    ("rerank", "f32", 0.0015),
+    ("rerank", "f16", 0.0015),
+    ("rerank-untied", "f16", 0.002),
+    ("rerank-real-vocab", "f16", 0.002),
+    ("rerank-wide", "f16", 0.005),
     ("rerank-wide", "bf16", 0.02),
-    ("rerank-wide", "q8_0", 0.02),
-    ("rerank-wide", "q6_k", 0.1),
-    ("rerank-wide", "q5_k_m", 0.2),
-    ("rerank-wide", "q4_k_m", 0.3),
-    ("rerank-wide", "q4_0", 0.4),
-    ("rerank-wide", "iq4_xs", 0.4),
+    ("rerank-wide", "q8_0", 0.04),
+    ("rerank-wide", "q6_k", 0.14),
+    ("rerank-wide", "q5_k_m", 0.33),
+    ("rerank-wide", "q4_k_m", 0.45),
+    ("rerank-wide", "q4_0", 0.45),
+    ("rerank-wide", "iq4_xs", 0.45),
 ]
 PAIRS = [(SENTENCES[i % 5], text) for i, text in enumerate(SENTENCES)]
 
@@ -89,6 +94,7 @@ def test_scores_are_torchs(
 def test_a_text_of_20_000_tokens_gives_torchs_vector(
     checkpoint: Callable[..., Path], gguf: Callable[..., Path]
 ) -> None:
+    # Tokens that the tiny vocabulary does not merge, so that characters are tokens.
     text = "".join(chr(97 + (i * i + i // 7) % 26) for i in range(20_000))
     with Embedder.load(gguf("embed")) as embedder:
         assert embedder.token_count(text) > 19_000

@@ -1,0 +1,61 @@
+"""Encoding weights with ggml's own quantiser, some rows at a time.
+
+llama.cpp's shared library carries ggml's public ``ggml_quantize_chunk``; calling it directly needs
+no intermediate file and no more memory than the rows at hand. ctypes lets go of the interpreter
+during the call, so threads encode in parallel.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qsift.errors import EngineError
+from qsift.gguf_header import GGML_TYPES
+from qsift.llama_library import library, library_folder
+
+_IDS = {name: type_id for type_id, (name, _, _) in GGML_TYPES.items()}
+
+
+def encode(values: np.ndarray, type_name: str, row_bytes: int) -> np.ndarray:
+    """Returns float32 (rows, columns) encoded as ``type_name``: uint8 (rows, row_bytes).
+
+    Raises:
+        EngineError: ggml made another number of bytes than was asked for.
+    """
+    values = np.ascontiguousarray(values, np.float32)
+    if type_name == "F32":
+        return values.view(np.uint8)
+    if type_name == "F16":
+        return values.astype("<f2").view(np.uint8)
+    rows, columns = values.shape
+    encoded = np.empty((rows, row_bytes), np.uint8)
+    written = _quantize_chunk()(_IDS[type_name], values.ctypes.data, encoded.ctypes.data, 0, rows, columns, None)
+    if written != encoded.nbytes:
+        raise EngineError(f"ggml encoded {rows} rows as {type_name} in {written} bytes; {encoded.nbytes} were due.")
+    return encoded
+
+
+@cache
+def _quantize_chunk() -> Any:
+    loaded = library()._lib
+    try:
+        function = loaded.ggml_quantize_chunk
+    except AttributeError:
+        # Windows does not look into the libraries that a library was linked with.
+        function = ctypes.CDLL(str(Path(library_folder()) / "ggml-base.dll")).ggml_quantize_chunk
+    function.restype = ctypes.c_size_t
+    function.argtypes = [
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+    ]
+    return function

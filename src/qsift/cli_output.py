@@ -1,0 +1,169 @@
+"""How results leave the command line: JSON lines, npy and tables, to stdout or to a file.
+
+Vectors are written as they come, so memory stays bounded. A file gets its name only when it is
+whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+Format = Literal["jsonl", "npy", "table"]
+TextAndRow = tuple[str, NDArray[Any]]
+
+_SHOWN = 6
+_SAID = {None: "–", True: "yes", False: "no"}
+
+
+@contextmanager
+def opened(path: str | None, *, seekable: bool = False) -> Iterator[IO[bytes]]:
+    """Gives the place for results.
+
+    Args:
+        path: a file, which is replaced when the block succeeds and left alone when it does not;
+            None means stdout. What is no regular file (a pipe, /dev/null) is written to directly.
+        seekable: whether the block needs to go back and write again.
+    """
+    if path is not None and (not os.path.exists(path) or os.path.isfile(path)):
+        with _replacing(Path(os.path.realpath(path))) as file:
+            yield file
+        return
+    place: AbstractContextManager[IO[bytes]]
+    place = nullcontext(sys.stdout.buffer) if path is None else open(path, "wb")  # noqa: SIM115
+    with place as target:
+        if not seekable:
+            yield target
+        else:
+            with tempfile.TemporaryFile() as scratch:
+                yield scratch
+                scratch.seek(0)
+                shutil.copyfileobj(scratch, target)
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[IO[bytes]]:
+    scratch = target.with_name(f".{target.name}.part-{os.getpid()}")
+    try:
+        with scratch.open("wb") as file:
+            yield file
+        os.replace(scratch, target)
+    except OSError as error:
+        raise click.ClickException(f"{str(target)!r} cannot be written: {error.strerror}.") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_jsonl(rows: Iterable[TextAndRow], file: IO[bytes], *, with_text: bool) -> None:
+    """Writes an object for each vector: index, text if wanted, vector."""
+    for index, (text, row) in enumerate(rows):
+        # As str, numpy gives the shortest digits that read back as the same float32.
+        vector = ", ".join(row.astype(str).tolist())
+        middle = f'"text": {_to_json(text)}, ' if with_text else ""
+        file.write(f'{{"index": {index}, {middle}"vector": [{vector}]}}\n'.encode())
+
+
+def write_npy(rows: Iterable[TextAndRow], file: IO[bytes], *, empty: NDArray[Any]) -> None:
+    """Writes a matrix in numpy's format, without holding it.
+
+    Args:
+        rows: any number of them.
+        file: can seek; the header, which says how many rows there are, is written twice.
+        empty: (0, dim), of the type of the rows.
+    """
+    count = 0
+    _write_npy_header(file, count, empty)
+    start = file.tell()
+    for _, row in rows:
+        file.write(np.ascontiguousarray(row).tobytes())
+        count += 1
+    file.seek(0)
+    _write_npy_header(file, count, empty)
+    if file.tell() != start:  # numpy pads the header so that the first axis can grow
+        raise RuntimeError("numpy's header changed its length.")
+    file.seek(0, os.SEEK_END)
+
+
+def _write_npy_header(file: IO[bytes], count: int, empty: NDArray[Any]) -> None:
+    description = np.lib.format.dtype_to_descr(empty.dtype)
+    header = {"descr": description, "fortran_order": False, "shape": (count, empty.shape[1])}
+    np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type, unused-ignore]
+
+
+def write_table(rows: Iterable[TextAndRow], file: IO[bytes]) -> None:
+    """Writes a line for each vector: index, first numbers, text."""
+    for index, (text, row) in enumerate(rows):
+        form = "{:8.4f}" if row.dtype.kind == "f" else "{:4d}"
+        numbers = " ".join(form.format(value) for value in row[:_SHOWN].tolist())
+        start = f"{index:>5}  {numbers} {'…' if len(row) > _SHOWN else ' '}  "
+        file.write(f"{start}{one_line(text, console_width() - len(start))}\n".encode())
+
+
+def print_hits(hits: Sequence[Mapping[str, Any]], *, as_table: bool) -> None:
+    """Prints ranked hits, each with the fields of `reranker.Hit`: a table cut to the terminal, or JSON lines."""
+    if as_table:
+        click.echo(f"{'rank':>4}  {'score':>8}  {'id':>6}  text")
+    for rank, hit in enumerate(hits, 1):
+        if as_table:
+            start = f"{rank:>4}  {hit['score']:8.4f}  {hit['corpus_id']:>6}  "
+            click.echo(start + one_line(hit["text"], console_width() - len(start)))
+        else:
+            print_json({"rank": rank, **hit})
+
+
+def print_json(value: Any) -> None:
+    """Prints one object on one line of stdout."""
+    click.echo(_to_json(value))
+
+
+def _to_json(value: Any) -> str:
+    # Legal in JSON, but many readers of JSON lines take these three for ends of lines.
+    text = json.dumps(value, ensure_ascii=False)
+    return text.translate({ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Prints names and values in two columns; None as a dash."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        shown = _SAID.get(value, value) if value is None or isinstance(value, bool) else value
+        click.echo(f"{name:<{width}}  {shown}")
+
+
+def console_width() -> int:
+    """Returns the width of the terminal in columns, 100 where there is none."""
+    return shutil.get_terminal_size((100, 24)).columns
+
+
+def one_line(text: str, width: int) -> str:
+    """Returns the start of a text that fits into ``width`` columns, at least 10, without control characters."""
+    width = max(width, 10)
+    # A column takes few characters; what lies far behind is not worth looking at.
+    shown = " ".join("".join(c if c.isprintable() else " " for c in text[: 16 * width]).split())
+    used, line = 0, list[str]()
+    for character in shown:
+        if used + _columns(character) > width:
+            while used > width - 1:
+                used -= _columns(line.pop())
+            return "".join(line) + "…"
+        line.append(character)
+        used += _columns(character)
+    return "".join(line)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
