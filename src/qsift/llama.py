@@ -281,7 +281,9 @@ class _VocabularyLogits(_Reader):
         self.pooling = library().LLAMA_POOLING_TYPE_NONE
 
     def row(self, lib: Any, context: Any, sequence: int, index: int) -> NDArray[np.float32]:
-        return np.ctypeslib.as_array(lib.llama_get_logits_ith(context, index), (self._n_vocab,))[self._ids]
+        logits = np.ctypeslib.as_array(lib.llama_get_logits_ith(context, index), (self._n_vocab,))
+        picked: NDArray[np.float32] = logits[self._ids]
+        return picked
 
 
 def _reader(file: ModelFile, task: Task, tokenizer: LlamaTokenizer) -> _Reader:

@@ -162,7 +162,8 @@ class LlamaTokenizer:
             )
         if count < 0:
             raise EngineError(f"llama.cpp cannot tokenise a text of {len(data)} bytes.", code=count)
-        return ids[:count].copy()
+        found: TokenIds = ids[:count].copy()
+        return found
 
     def control_id(self, text: str) -> int:
         """Returns the id of a control token.

@@ -1,0 +1,42 @@
+"""The self-check: passes here, and a child that dies decides against the repacked weights."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from qsift.engine import EngineOptions
+from qsift.machine import cache_folder
+from qsift.selfcheck import MODEL, extra_buffers, self_check
+
+
+def test_the_check_runs_in_a_child_and_its_answer_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QSIFT_CACHE", str(tmp_path))
+    assert MODEL.is_file()
+    check = self_check()
+    assert check.reason
+    assert len(list(cache_folder().iterdir())) == 1
+    assert self_check(command=["false"]) == check, "a kept answer is not asked for again"
+
+
+def test_a_child_that_crashes_keeps_the_kernels_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QSIFT_CACHE", str(tmp_path))
+    check = self_check(command=[sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"])
+    assert not check.safe and "crashed" in check.reason
+    monkeypatch.setattr("qsift.selfcheck.amx_is_possible", lambda: True)
+    assert extra_buffers(EngineOptions()) is False
+    assert extra_buffers(EngineOptions(extra_buffers=True)) is True
+
+
+def test_a_child_that_could_not_start_decides_nothing_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QSIFT_CACHE", str(tmp_path))
+    for command in (["/nonexistent"], [sys.executable, "-c", "raise SystemExit('no')"], [sys.executable, "-c", ""]):
+        assert not self_check(command=command).safe
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_vectors_decide_against_the_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QSIFT_CACHE", str(tmp_path))
+    assert not self_check(command=[sys.executable, "-c", "print('cosine=0.5')"]).safe
