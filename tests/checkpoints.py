@@ -128,8 +128,8 @@ def tensors(what: Checkpoint, rows: int) -> Iterator[tuple[str, tuple[int, ...],
         block = f"{prefix}layers.{layer}."
         yield block + "input_layernorm.weight", (width,), 1.0, 0.1
         yield block + "post_attention_layernorm.weight", (width,), 1.0, 0.1
-        yield block + "self_attn.q_norm.weight", (s.head_dim,), 1.5, 0.2
-        yield block + "self_attn.k_norm.weight", (s.head_dim,), 1.5, 0.2
+        yield block + "self_attn.q_norm.weight", (s.head_dim,), 1.0, 0.1
+        yield block + "self_attn.k_norm.weight", (s.head_dim,), 1.0, 0.1
         for name, shape in (
             ("self_attn.q_proj", (q, width)),
             ("self_attn.k_proj", (kv, width)),

@@ -250,7 +250,10 @@ class _HiddenState(_Reader):
         self.pooling = library().LLAMA_POOLING_TYPE_LAST
 
     def row(self, lib: Any, context: Any, sequence: int, index: int) -> NDArray[np.float32]:
-        return np.ctypeslib.as_array(lib.llama_get_embeddings_seq(context, sequence), (self.width,)).copy()
+        state: NDArray[np.float32] = np.ctypeslib.as_array(
+            lib.llama_get_embeddings_seq(context, sequence), (self.width,)
+        ).copy()
+        return state
 
 
 class _Labels(_Reader):
