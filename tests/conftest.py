@@ -22,7 +22,6 @@ CHECKPOINTS = {
     "rerank-real-vocab": Checkpoint(task="rerank", prefix=True, vocab="real", seed=8),
     "rerank-wide": Checkpoint(task="rerank", prefix=True, tied=False, shape=K_QUANT, seed=9),
     "embed-0.6b": Checkpoint(vocab="real", shape=SHAPE_0_6B, seed=10),
-    "rerank-0.6b": Checkpoint(vocab="real", shape=SHAPE_0_6B, seed=10, task="rerank"),
 }
 
 

@@ -106,15 +106,11 @@ def test_f32_cache_is_closest_to_torch(checkpoint: Callable[..., Path], gguf: Ca
         compare_vectors(embedder, Reference(checkpoint("embed")), SENTENCES, 0.999999, 0.0005)
 
 
-def test_the_0_6b_shape_is_within_the_promised_bounds(
+def test_vectors_of_the_0_6b_shape_are_within_the_promised_bounds(
     checkpoint: Callable[..., Path], gguf: Callable[..., Path]
 ) -> None:
-    texts, pairs = SENTENCES[::4], PAIRS[::6]
+    texts = SENTENCES[::4]
     reference = Reference(checkpoint("embed-0.6b"))
     for quant, cosine, change in (("f16", 0.99999, 0.002), ("bf16", 0.9999, 0.005), ("q8_0", 0.999, 0.01)):
         with Embedder.load(gguf("embed-0.6b", quant)) as embedder:
             compare_vectors(embedder, reference, texts, cosine, change)
-    # The reranker has the same random weights, so the reference serves it too.
-    for quant, change in (("f16", 0.001), ("q8_0", 0.01)):
-        with Reranker.load(gguf("rerank-0.6b", quant)) as reranker:
-            compare_scores(reranker, reference, pairs, change)
