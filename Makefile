@@ -1,20 +1,23 @@
-# make demo   installs qsift into .venv and runs the main job on real text
-# make test   the whole test suite        make lint   format, lint and types
+# make demo   installs qsift into .venv and runs the main job on real text: FILES="a.txt b.md" QUERY="…"
+# make test   the whole test suite        make lint    format, lint and types
+# make bench  how fast it is: ARGS="…"    make clean   removes .venv and what was built
 # The environment is .venv; nothing has to be activated. A second run installs nothing.
 
 VENV := .venv
 PYTHON ?= python3
 FILES ?= README.md CHANGELOG.md
 QUERY ?= How do I turn a checkpoint into a GGUF file?
+# Through the environment, so that quotes in it stay what they are.
+export QUERY
 
-.PHONY: demo test lint clean help
+.PHONY: help demo test lint bench clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 demo: $(VENV)/.installed-demo
-	$(VENV)/bin/python benchmarks/demo_random.py --query "$(QUERY)" $(FILES)
+	$(VENV)/bin/python benchmarks/demo_random.py --query "$$QUERY" $(FILES)
 
 test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest
@@ -24,9 +27,12 @@ lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
+bench: $(VENV)/.installed-bench
+	$(VENV)/bin/python benchmarks/throughput.py $(ARGS)
+
 clean:
-	rm -rf $(VENV) build src/*.egg-info
+	rm -rf $(VENV) build dist *.egg-info
 
 $(VENV)/.installed-%: pyproject.toml install.sh
-	PYTHON=$(PYTHON) sh ./install.sh $(VENV) $*
+	PYTHON="$(PYTHON)" sh ./install.sh $(VENV) $*
 	@touch $@

@@ -8,18 +8,37 @@ venv=$1
 extra=$2
 python=${PYTHON:-python3}
 
-missing() {
-    echo "Error: $1 is missing. $2" >&2
+fail() {
+    echo "Error: $*" >&2
     exit 1
 }
 
-command -v "$python" >/dev/null || missing "$python" "Install Python 3.10 or later."
-command -v "${CC:-cc}" >/dev/null || missing "a C compiler" "On Debian: apt-get install build-essential."
-if [ ! -x "$venv/bin/python" ]; then
-    "$python" -m venv "$venv" || missing "Python's venv" "On Debian: apt-get install python3-venv."
+# need WHAT PACKAGES TEST…: what a test misses is installed on Debian by root, and asked for elsewhere.
+need() {
+    what=$1
+    packages=$2
+    shift 2
+    "$@" >/dev/null 2>&1 && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "Installing $what: apt-get install $packages"
+        # shellcheck disable=SC2086 # several packages
+        { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y $packages; } </dev/null >/dev/null || true
+        "$@" >/dev/null 2>&1 && return
+    fi
+    fail "$what is missing. Install it; on Debian and Ubuntu: apt-get install $packages."
+}
+
+need "Python 3" "python3 python3-venv" command -v "$python"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    fail "$("$python" --version) is too old. qsift needs 3.10 or later: make PYTHON=python3.12 …"
+need "a C compiler" build-essential command -v "${CC:-cc}"
+need "a C++ compiler" build-essential command -v "${CXX:-c++}"
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    need "Python's venv module" python3-venv "$python" -c "import ensurepip, venv"
+    "$python" -m venv --clear "$venv"
 fi
 
-# The newest clang of version 16 or later that compiles and links an OpenMP program.
+# Whether a compiler makes an OpenMP program that runs; clang without its libomp does not.
 works() {
     scratch=$(mktemp -d)
     echo 'int main(void) { int n = 0;
@@ -30,9 +49,9 @@ works() {
     rm -rf "$scratch"
     return $status
 }
-if [ -z "${CC:-}" ] && [ "$(uname)" = Linux ]; then
+if [ -z "${CC:-}${CXX:-}" ] && [ "$(uname)" = Linux ]; then
     for suffix in -22 -21 -20 -19 -18 -17 -16 ""; do
-        command -v "clang++$suffix" >/dev/null || continue
+        command -v "clang$suffix" >/dev/null && command -v "clang++$suffix" >/dev/null || continue
         [ "$("clang$suffix" -dumpversion | cut -d. -f1)" -ge 16 ] || continue
         if works "clang$suffix"; then
             export CC="clang$suffix" CXX="clang++$suffix"

@@ -152,8 +152,8 @@ def rerank_ids(checkpoint: Path) -> tuple[list[NDArray[np.int32]], int, int]:
     prompts = [RERANK_TEMPLATES["card"].prompt(pairs.query, document) for document in pairs.documents]
     texts = [prompt.head + prompt.body + prompt.tail for prompt in prompts]
     ids = [np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.int32) for text in texts]
-    yes, no = (int(tokenizer.token_to_id(word)) for word in ("yes", "no"))
-    return ids, yes, no
+    vocabulary = tokenizer.get_vocab()
+    return ids, vocabulary["yes"], vocabulary["no"]
 
 
 def unit(rows: Floats) -> Floats:
