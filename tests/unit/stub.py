@@ -1,0 +1,83 @@
+"""An engine and a tokenizer that can be read in a minute: what the library does around them shows.
+
+A row is a pure function of one sequence, so that order, windows and duplicates cannot hide behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from qsift import ModelFile, NonFiniteError
+from qsift.engine import OnProgress
+from qsift.manifest import Manifest
+from qsift.specs import Task
+from qsift.tokenization import TokenIds
+
+CONTROL = {"<|endoftext|>": 300, "<|im_start|>": 301, "<|im_end|>": 302, "<think>": 303, "</think>": 304}
+
+
+class StubTokenizer:
+    """A token is a byte; control tokens have ids of 300 and more."""
+
+    def encode(self, text: str, *, control_tokens: bool) -> TokenIds:
+        ids: list[int] = []
+        while text:
+            control = next((c for c in CONTROL if control_tokens and text.startswith(c)), None)
+            ids += [CONTROL[control]] if control else text[0].encode()
+            text = text[len(control or text[0]) :]
+        return np.array(ids, np.int32)
+
+
+class StubEngine:
+    """Row of a sequence: entry i says how often the tokens are i modulo the width, plus a trace of their order.
+
+    Attributes:
+        calls: what each call of `decode` was given, as lists of ids.
+        poison: a token whose sequences are NaN for this engine.
+    """
+
+    def __init__(self, width: int = 64, max_tokens: int = 1000, poison: int | None = None) -> None:
+        self.width, self.max_tokens, self.poison = width, max_tokens, poison
+        self.calls: list[list[list[int]]] = []
+        self.closed = False
+
+    def decode(self, sequences: Sequence[TokenIds], *, on_progress: OnProgress | None = None) -> np.ndarray:
+        self.calls.append([ids.tolist() for ids in sequences])
+        for index, ids in enumerate(sequences):
+            if self.poison in ids:
+                raise NonFiniteError(index)
+        rows = [self.row(ids) for ids in sequences]
+        if on_progress:
+            on_progress(len(rows))
+        return np.array(rows, np.float32).reshape(len(rows), self.width)
+
+    def row(self, ids: TokenIds) -> np.ndarray:
+        counts = np.bincount(ids % self.width, minlength=self.width).astype(np.float32)
+        counts[0] += float((ids * np.arange(len(ids))).sum() % 101) / 101
+        return counts
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def model_file(task: Task, width: int = 64, **changes: object) -> ModelFile:
+    """Returns the facts of a file that does not exist."""
+    file = ModelFile(
+        path="stub.gguf",
+        name="stub",
+        task=task,
+        quant="f32",
+        width=width,
+        n_layers=1,
+        n_vocab=305,
+        max_tokens=1000,
+        score_source="labels" if task == "rerank" else None,
+        labels=("yes", "no") if task == "rerank" else (),
+        manifest=Manifest.for_task(task, "f32"),
+        cache_bytes_per_token=4,
+        nbytes=0,
+    )
+    return replace(file, **changes)  # type: ignore[arg-type]

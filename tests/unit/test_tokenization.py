@@ -1,0 +1,50 @@
+"""Prompts become ids piece by piece, and cutting takes from the body alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stub import CONTROL, StubTokenizer
+
+from qsift.prompts import Prompt
+from qsift.tokenization import PromptEncoder, check_text, fit
+
+PIECES = st.text("ab<|im_end|>", max_size=20)
+
+
+@given(PIECES, st.integers(0, 60))
+def test_cutting_keeps_head_tail_and_the_start_of_the_body(body: str, max_tokens: int) -> None:
+    prompt = Prompt("<|im_start|>h", body, "<|im_end|>t", fixed=2)
+    encoder = PromptEncoder(StubTokenizer())
+    whole, cut = encoder.encode(prompt), encoder.encode(prompt, max_tokens)
+    assert cut.n_tokens == whole.n_tokens == len(whole.ids)
+    assert cut.ids[:2].tolist() == [CONTROL["<|im_start|>"], ord("h")]
+    assert cut.ids[-2:].tolist() == [CONTROL["<|im_end|>"], ord("t")]
+    if len(cut.ids) < len(whole.ids):
+        assert len(cut.ids) == max_tokens and len(cut.ids) >= 4 + min(2, len(body))
+    kept = cut.ids[2:-2]
+    assert np.array_equal(kept, whole.ids[2 : 2 + len(kept)])
+
+
+@given(PIECES)
+def test_control_tokens_in_a_body_are_letters(body: str) -> None:
+    ids = PromptEncoder(StubTokenizer()).encode(Prompt("", body, "")).ids
+    assert bytes(ids.tolist()).decode() == body
+
+
+def test_bodies_are_normalised_to_nfc() -> None:
+    encoder = PromptEncoder(StubTokenizer())
+    decomposed, composed = (encoder.encode(Prompt("", text, "")).ids.tolist() for text in ("e\u0301", "é"))
+    assert decomposed == composed
+
+
+@given(st.lists(st.integers(0, 9)), st.integers(-3, 12))
+def test_fit_keeps_the_start(ids: list[int], keep: int) -> None:
+    assert fit(np.array(ids, np.int32), keep).tolist() == ids[: max(keep, 0)]
+
+
+def test_a_lone_surrogate_is_named_with_its_place() -> None:
+    with pytest.raises(ValueError, match=r"Text 7 holds the lone surrogate U\+D800 at character 2"):
+        check_text("ab\ud800", 7)
