@@ -5,17 +5,14 @@
 
 from __future__ import annotations
 
-import _thread
 import logging
 import os
 import re
 import signal
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 import click
@@ -115,9 +112,6 @@ def _prepare() -> None:
     logger = logging.getLogger("qsift")
     logger.addHandler(_WarningHandler(logging.WARNING))
     logger.propagate = False
-    # A shell that starts a job in the background may have it ignore Ctrl-C; leave that so.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
 
 
 class _WarningHandler(logging.Handler):
@@ -127,29 +121,6 @@ class _WarningHandler(logging.Handler):
 
 def _warn(message: str) -> None:
     tell(f"Warning: {in_our_words(message)}")
-
-
-def _interrupt(_signal: int, frame: FrameType | None) -> None:
-    """Raises KeyboardInterrupt, unless llama.cpp is waiting for its log callback.
-
-    There ctypes would print the exception as a traceback and drop it; so it is raised a moment later.
-    """
-    while frame is not None:
-        if frame.f_code.co_name == "forward" and frame.f_globals.get("__name__") == "qsift.llama_library":
-            if not any(isinstance(thread, threading.Timer) for thread in threading.enumerate()):
-                timer = threading.Timer(0.02, _interrupt_again)
-                timer.daemon = True
-                timer.start()
-            return
-        frame = frame.f_back
-    raise KeyboardInterrupt
-
-
-def _interrupt_again() -> None:
-    if hasattr(signal, "pthread_kill"):  # a real signal also wakes a main thread that waits for input
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-    else:
-        _thread.interrupt_main()
 
 
 def _raised_by_qsift(error: BaseException) -> bool:

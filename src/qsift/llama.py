@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from .batching import Group, Limits, plan
 from .engine import EngineOptions, OnProgress
 from .errors import EngineError, NonFiniteError
-from .llama_library import LlamaModel, LlamaTokenizer, last_complaint, library, memory_error
+from .llama_library import LlamaModel, LlamaTokenizer, held_interrupts, last_complaint, library, memory_error
 from .machine import physical_cores
 from .model_file import ModelFile
 from .prompts import RERANK_LABELS
@@ -156,12 +156,14 @@ class _Context:
         params.offload_kqv = params.op_offload = model.on_gpu
         self.cells = cells
         self.prefix = 0
-        self._pointer = lib.llama_init_from_model(model.pointer, params)
+        self._model = model  # must outlive the context
+        with held_interrupts():
+            self._pointer = lib.llama_init_from_model(model.pointer, params)
+            if self._pointer:
+                self.close = weakref.finalize(self, lib.llama_free, self._pointer)
         if not self._pointer:
             raise memory_error("the context", int(cells * model.file.cache_bytes_per_token * relative_size))
         self._memory = lib.llama_get_memory(self._pointer)
-        self._model = model  # must outlive the context
-        self.close = weakref.finalize(self, lib.llama_free, self._pointer)
 
     def forget(self, *, data: bool = False) -> None:
         """Empties the cache; without ``data`` only its table, which is enough unless NaN lies in it."""
@@ -199,7 +201,8 @@ class _Context:
         for start in range(0, len(ids), self._call):
             piece = slice(start, start + self._call)
             batch = _Batch(self._lib, ids[piece], positions[piece], sequences[piece], output=output)
-            code = self._lib.llama_decode(self._pointer, batch.struct)
+            with held_interrupts():
+                code = self._lib.llama_decode(self._pointer, batch.struct)
             if code != 0:
                 self.forget(data=True)
                 reason = {1: "the cache is full", 2: "the call was aborted"}.get(code, last_complaint())

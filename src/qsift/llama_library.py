@@ -9,9 +9,12 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import signal
 import threading
 import weakref
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -45,8 +48,31 @@ def library() -> Any:
             "pip install --force-reinstall --no-cache-dir llama-cpp-python."
         ) from error
     lib.llama_log_set(_log_callback(lib), ctypes.c_void_p(0))
-    lib.llama_backend_init()
+    with held_interrupts():
+        lib.llama_backend_init()
     return lib
+
+
+@contextmanager
+def held_interrupts() -> Iterator[Callable[[], bool]]:
+    """Holds Ctrl-C back until the end of the block and gives a function that says whether it came.
+
+    While llama.cpp runs, its callbacks are the only Python that does, and ctypes would print an
+    exception raised there and drop it. Outside of the main thread, where Ctrl-C never lands, and where
+    the program does not handle it, nothing is changed.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield lambda: False
+        return
+    came: list[Any] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            handler(*came[0])
 
 
 @cache
@@ -125,12 +151,15 @@ class LlamaModel:
         _complaints.clear()
         self.file = file
         self.on_gpu = params.n_gpu_layers != 0
-        self.pointer = lib.llama_model_load_from_file(os.fsencode(file.path), params)
+        with held_interrupts() as interrupted:
+            params.progress_callback = lib.llama_progress_callback(lambda _share, _data: not interrupted())
+            self.pointer = lib.llama_model_load_from_file(os.fsencode(file.path), params)
+            if self.pointer:
+                self._free = weakref.finalize(self, lib.llama_model_free, self.pointer)
         if not self.pointer:
             raise ModelFileError(file.path, f"llama.cpp does not load it: {last_complaint()}.")
         self.vocab = lib.llama_model_get_vocab(self.pointer)
         self.lock = threading.Lock()
-        self._free = weakref.finalize(self, lib.llama_model_free, self.pointer)
 
     def close(self) -> None:
         """Frees the weights; contexts must be gone before."""

@@ -432,26 +432,54 @@ def test_ctrl_c_leaves_no_half_output(embedding: Path, endless: Path, tmp_path: 
 
 
 @posix
-def test_ctrl_c_while_llama_cpp_logs_is_neither_lost_nor_a_traceback(embedding: Path):
-    # While a model loads, llama.cpp's log callback is the only Python that runs, and ctypes would
+@pytest.mark.parametrize("load", ["Embedder.load(path)", "sys.exit(cli_console.run(command, []))"])
+def test_ctrl_c_while_llama_cpp_logs_is_neither_lost_nor_a_second_traceback(embedding: Path, load: str):
+    # While a model loads, llama.cpp's callbacks are the only Python that runs, and ctypes would
     # print an exception raised there and go on.
     code = f"""
 import logging, signal, sys, time, click
 from qsift import Embedder, cli_console
+path = {str(embedding)!r}
 class Pest(logging.Handler):
     def emit(self, record):
         signal.raise_signal(signal.SIGINT)
 @click.command()
-def load():
-    logger = logging.getLogger("qsift.llama")
-    logger.setLevel(logging.DEBUG)
-    logger.addHandler(Pest())
-    Embedder.load({str(embedding)!r})
+def command():
+    Embedder.load(path)
     time.sleep(30)
-sys.exit(cli_console.run(load, []))
+logger = logging.getLogger("qsift.llama")
+logger.setLevel(logging.DEBUG)
+logger.addHandler(Pest())
+try:
+    {load}
+    time.sleep(30)
+except KeyboardInterrupt:
+    sys.exit(130)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr.strip()) == (130, "")
+
+
+@posix
+def test_a_load_that_is_interrupted_can_be_repeated(embedding: Path):
+    code = f"""
+import signal
+from qsift import Embedder, llama_library
+lib = llama_library.library()
+plain = lib.llama_model_load_from_file
+def load_in_a_hurry(*arguments):
+    signal.raise_signal(signal.SIGINT)
+    return plain(*arguments)
+lib.llama_model_load_from_file = load_in_a_hurry
+try:
+    Embedder.load({str(embedding)!r})
+except KeyboardInterrupt:
+    lib.llama_model_load_from_file = plain
+    with Embedder.load({str(embedding)!r}) as embedder:
+        print(embedder.encode_document("a").shape)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("(64,)") and not done.stderr, done.stderr
 
 
 @posix
