@@ -73,6 +73,7 @@ class Checkpoint:
     rope_parameters: bool = False
     seed: int = 0
     vocab_padding: int = 0
+    embedding_deviation: float = 0.05
 
 
 def write_checkpoint(folder: Path, what: Checkpoint = Checkpoint(), **changes: Any) -> Path:
@@ -123,7 +124,7 @@ def tensors(what: Checkpoint, rows: int) -> Iterator[tuple[str, tuple[int, ...],
     s, prefix = what.shape, "model." if what.prefix else ""
     q, kv = s.num_attention_heads * s.head_dim, s.num_key_value_heads * s.head_dim
     width, ffn = s.hidden_size, s.intermediate_size
-    yield f"{prefix}embed_tokens.weight", (rows, width), 0.0, 0.05
+    yield f"{prefix}embed_tokens.weight", (rows, width), 0.0, what.embedding_deviation
     for layer in range(s.num_hidden_layers):
         block = f"{prefix}layers.{layer}."
         yield block + "input_layernorm.weight", (width,), 1.0, 0.1
@@ -142,7 +143,7 @@ def tensors(what: Checkpoint, rows: int) -> Iterator[tuple[str, tuple[int, ...],
             yield f"{block}{name}.weight", shape, 0.0, 0.6 / shape[1] ** 0.5
     yield f"{prefix}norm.weight", (width,), 1.0, 0.1
     if what.head if what.head is not None else not what.tied:
-        yield "lm_head.weight", (rows, width), 0.0, 0.05
+        yield "lm_head.weight", (rows, width), 0.0, what.embedding_deviation
 
 
 def _write_weights(folder: Path, what: Checkpoint, rows: int) -> None:

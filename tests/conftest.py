@@ -22,6 +22,8 @@ CHECKPOINTS = {
     "rerank-real-vocab": Checkpoint(task="rerank", prefix=True, vocab="real", seed=8),
     "rerank-wide": Checkpoint(task="rerank", prefix=True, tied=False, shape=K_QUANT, seed=9),
     "embed-0.6b": Checkpoint(vocab="real", shape=SHAPE_0_6B, seed=10),
+    # A head as steep as transformers initialises it: its deviation decides how far a score moves.
+    "rerank-0.6b": Checkpoint(task="rerank", vocab="real", shape=SHAPE_0_6B, seed=11, embedding_deviation=0.02),
 }
 
 

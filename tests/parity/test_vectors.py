@@ -114,3 +114,12 @@ def test_vectors_of_the_0_6b_shape_are_within_the_promised_bounds(
     for quant, cosine, change in (("f16", 0.99999, 0.002), ("bf16", 0.9999, 0.005), ("q8_0", 0.999, 0.01)):
         with Embedder.load(gguf("embed-0.6b", quant)) as embedder:
             compare_vectors(embedder, reference, texts, cosine, change)
+
+
+def test_scores_of_the_0_6b_shape_are_within_the_promised_bounds(
+    checkpoint: Callable[..., Path], gguf: Callable[..., Path]
+) -> None:
+    reference = Reference(checkpoint("rerank-0.6b"))
+    for quant, change in (("f16", 0.001), ("q8_0", 0.01)):
+        with Reranker.load(gguf("rerank-0.6b", quant)) as reranker:
+            compare_scores(reranker, reference, PAIRS[::4], change)
