@@ -1,4 +1,4 @@
-"""What every benchmark shares: the machine's line, timing, memory, a child process for each peer, rows.
+"""What every benchmark shares: the machine's line, memory, a child process for each peer, rows.
 
 A row is written only for what was measured and whose result was checked before. This file knows
 nothing of what is measured.
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import signal
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from functools import cache
@@ -29,24 +27,6 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
 
 _PACKAGES = ("qsift", "llama-cpp-python", "numpy", "torch", "transformers")
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Repeated measurements of one thing.
-
-    Attributes:
-        seconds: of each repetition, in order.
-        peak_rss: the process's largest resident memory so far, in bytes.
-    """
-
-    seconds: list[float]
-    peak_rss: int
-
-    @property
-    def median(self) -> float:
-        """The median of the repetitions, in seconds."""
-        return statistics.median(self.seconds)
 
 
 @dataclass(frozen=True)
@@ -121,16 +101,6 @@ def _commit() -> str:
         return "unknown"
 
 
-def timed(function: Callable[[], object], *, repeat: int, budget: float) -> Timing:
-    """Returns the times of up to ``repeat`` calls; no new call starts once ``budget`` seconds are spent."""
-    seconds: list[float] = []
-    while len(seconds) < repeat and (not seconds or sum(seconds) < budget):
-        started = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - started)
-    return Timing(seconds, peak_rss())
-
-
 def peak_rss() -> int:
     """Returns the largest resident memory that this process ever had, in bytes."""
     try:
@@ -156,28 +126,51 @@ class PeerFailed(Exception):
     """A child process that died or gave a wrong result; the message says how."""
 
 
-def in_child(script: str, job: Mapping[str, Any], *, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Returns what a script of this folder answers to a job, from a process of its own.
+class Child:
+    """A script of this folder in a process of its own, which answers every line of JSON with one.
 
-    The script reads the job as JSON from its standard input and prints its answer as the last line.
-
-    Raises:
-        PeerFailed: it died, or refused with a sentence on stderr.
+    Several live side by side and take turns, so that what slows the machine down slows all of them.
     """
-    result = subprocess.run(
-        [sys.executable, str(FOLDER / script)],
-        input=json.dumps(job),
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode < 0:
-        raise PeerFailed(f"died of {signal.Signals(-result.returncode).name}")
-    if result.returncode > 0:
-        raise PeerFailed((result.stderr.strip().splitlines() or ["no reason given"])[-1])
-    answer: dict[str, Any] = json.loads(result.stdout.strip().splitlines()[-1])
-    return answer
+
+    def __init__(self, script: str) -> None:
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, str(FOLDER / script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            encoding="utf-8",
+        )
+
+    def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the answer to a question.
+
+        Raises:
+            PeerFailed: the child died, or refused with a sentence on stderr.
+        """
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise PeerFailed(self._last_words()) from None
+        line = self._process.stdout.readline()
+        if not line:
+            raise PeerFailed(self._last_words())
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate()
+        self._errors.close()
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        if code < 0:
+            return f"died of {signal.Signals(-code).name}"
+        self._errors.seek(0)
+        return (self._errors.read().strip().splitlines() or ["no reason given"])[-1]
 
 
 def append(rows: Sequence[Row], name: str) -> Path:

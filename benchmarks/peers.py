@@ -1,21 +1,23 @@
 """Runs one peer over one workload: the child process of throughput.py.
 
-Reads a job as JSON from standard input, computes once, compares that with torch's float32 result, and
-only then measures. Every peer is a function that loads its model and returns what is to be measured:
-from texts (or, for those without a tokenizer of their own, ids) to unit vectors or to scores.
+Reads a job as JSON from standard input, computes once, and answers how close that is to torch's float32
+result; every further line asks for one measurement. Every peer is a function that loads its model and
+returns what is to be measured: from texts (or, for those without a tokenizer of their own, ids) to unit
+vectors or to scores.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import timed
+from harness import peak_rss
 from numpy.typing import NDArray
 from workloads import EMBED, rerank32
 
@@ -36,8 +38,7 @@ class Job:
         threads: CPU threads.
         extra_buffers: whether llama.cpp may repack weights.
         reference: where torch's result lies.
-        tolerance: smallest cosine of a vector, or largest difference of a score.
-        repeat, budget: as `harness.timed`; 0 repetitions write the reference instead.
+        tolerance: smallest cosine of a vector, or largest difference of a score; None writes the reference.
     """
 
     peer: str
@@ -46,9 +47,7 @@ class Job:
     threads: int
     extra_buffers: bool
     reference: str
-    tolerance: float
-    repeat: int
-    budget: float
+    tolerance: float | None
 
 
 def qsift(job: Job) -> Run:
@@ -189,17 +188,24 @@ def check(result: Floats, reference: Floats, tolerance: float) -> dict[str, floa
 
 
 def main() -> None:
-    """Answers the job on standard input with one line of JSON."""
-    job = Job(**json.load(sys.stdin))
+    """Answers the job on the first line of standard input, then measures once for every further line."""
+    job = Job(**json.loads(sys.stdin.readline()))
     run = PEERS[job.peer](job)
     result = run()
-    if job.repeat == 0:
+    if job.tolerance is None:
         np.save(job.reference, result)
-        print(json.dumps({}))
+        tell({})
         return
-    found = check(result, np.load(job.reference), job.tolerance)
-    timing = timed(run, repeat=job.repeat, budget=job.budget)
-    print(json.dumps({"check": found, **asdict(timing)}))
+    tell(check(result, np.load(job.reference), job.tolerance))
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        run()
+        tell({"seconds": time.perf_counter() - started, "peak_rss": peak_rss()})
+
+
+def tell(answer: dict[str, float]) -> None:
+    """Prints one line of JSON."""
+    print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python benchmarks/throughput.py [--quants q8_0,q6_k] [--kernels plain] [--repeat 3]
 
 Models of the 0.6B shape with random weights are made once (about 4 GB in the cache folder). Each
-peer runs in a process of its own, is compared with torch's float32 result, and only then timed. Rows
+peer runs in a process of its own and is compared with torch's float32 result; then they take turns. Rows
 go to benchmarks/results/throughput.jsonl.
 """
 
@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from harness import PeerFailed, Row, append, in_child, machine_line, sha256
+from harness import Child, PeerFailed, Row, append, machine_line, sha256
 from peers import PEERS, Job, rerank_ids
 from qsift.convert import QUANTS
 from random_models import SHAPES, checkpoint, gguf
@@ -50,6 +50,25 @@ WORKLOADS = (*EMBED, "rerank32")
 REFERENCE = "torch fp32, batch 8"
 
 
+@dataclass
+class Contestant:
+    """A peer that gave the right result and waits for its turns."""
+
+    job: Job
+    quant: str
+    model_sha256: str | None
+    child: Child
+    check: dict[str, float]
+    seconds: list[float] = field(default_factory=list)
+    peak_rss: int = 0
+
+    def measure(self) -> None:
+        """Runs once more."""
+        answer = self.child.ask({})
+        self.seconds.append(answer["seconds"])
+        self.peak_rss = answer["peak_rss"]
+
+
 class Throughput:
     """One run of the benchmark: its options, and what every job of it shares."""
 
@@ -62,15 +81,28 @@ class Throughput:
         self.repacked = extra_buffers(EngineOptions()) if automatic else options.kernels == "repacked"
         self.amx = self.repacked and amx_is_possible()
 
-    def rows(self, workload: str) -> Iterator[Row]:
-        """Yields a row for each peer that ran and was right; prints the others' reasons."""
+    def rows(self, workload: str) -> list[Row]:
+        """Returns a row for each peer that is right, measured in turns; prints them and the others' reasons."""
         task: Task = "embed" if workload in EMBED else "rerank"
         source = checkpoint(self.folder, task, self.options.shape)
         reference = self._reference(workload, source)
         ids = EMBED[workload]().ids if task == "embed" else rerank_ids(source)[0]
         n_tokens = sum(len(sequence) for sequence in ids)
-        print(f"\n{workload}: {n_tokens} tokens")
+        print(f"\n{workload}: {n_tokens} tokens", flush=True)
+        contestants = list(self._contestants(workload, task, source, reference))
+        for number in range(self.options.repeat):
+            print(f"  round {number + 1} of {self.options.repeat}", file=sys.stderr, flush=True)
+            for contestant in contestants:
+                contestant.measure()
         print(f"  {'peer':26} {'tokens/s':>9} {'seconds':>8} {'peak MB':>8}  check against torch fp32")
+        rows = []
+        for contestant in contestants:
+            contestant.child.close()
+            rows.append(self._row(contestant, n_tokens))
+            _print_row(contestant, n_tokens)
+        return rows
+
+    def _contestants(self, workload: str, task: Task, source: Path, reference: Path) -> Iterator[Contestant]:
         for peer in PEERS:
             if task == "rerank" and peer == "Llama.embed":
                 continue  # it has no reranking: it reads beyond the two scores
@@ -78,28 +110,17 @@ class Throughput:
             for quant in [peer.partition(",")[0]] if is_torch else self.options.quants:
                 model = source if is_torch else gguf(self.folder, task, self.options.shape, quant)
                 job = self._job(peer, workload, model, reference, TOLERANCES[quant][task == "rerank"])
-                label = peer if is_torch else f"{peer} {quant}"
+                child = Child("peers.py")
                 try:
-                    answer = in_child("peers.py", asdict(job))
+                    check = child.ask(asdict(job))
                 except PeerFailed as error:
-                    print(f"  {label:26} not measured: {error}", flush=True)
+                    print(f"  {peer} {quant} not measured: {error}", flush=True)
+                    child.close()
                     continue
-                yield self._row(job, quant, n_tokens, answer, None if is_torch else sha256(model))
-                _print_row(label, n_tokens, answer)
+                yield Contestant(job, quant, None if is_torch else sha256(model), child, check)
 
-    def _job(self, peer: str, workload: str, model: Path, reference: Path, tolerance: float) -> Job:
-        options = self.options
-        return Job(
-            peer,
-            workload,
-            str(model),
-            self.threads,
-            self.repacked,
-            str(reference),
-            tolerance,
-            options.repeat,
-            options.budget,
-        )
+    def _job(self, peer: str, workload: str, model: Path, reference: Path, tolerance: float | None) -> Job:
+        return Job(peer, workload, str(model), self.threads, self.repacked, str(reference), tolerance)
 
     def _reference(self, workload: str, source: Path) -> Path:
         """Returns where torch's float32 result lies, computed now if it is not there."""
@@ -107,53 +128,52 @@ class Throughput:
         digest = hashlib.sha256(json.dumps(work).encode()).hexdigest()[:8]
         path = self.folder / f"{source.name}-{workload}-{digest}.npy"
         if not path.exists():
-            job = self._job(REFERENCE, workload, source, path, 0.0)
-            in_child("peers.py", asdict(job) | {"repeat": 0})
+            child = Child("peers.py")
+            child.ask(asdict(self._job(REFERENCE, workload, source, path, None)))
+            child.close()
         return path
 
-    def _row(self, job: Job, quant: str, n_tokens: int, answer: dict[str, Any], digest: str | None) -> Row:
-        seconds = sorted(answer["seconds"])
+    def _row(self, contestant: Contestant, n_tokens: int) -> Row:
+        job = contestant.job
         return Row(
             question="throughput",
             workload=job.workload,
             peer=job.peer,
-            quant=quant,
+            quant=contestant.quant,
             n_tokens=n_tokens,
-            tokens_per_second=round(n_tokens / _median(seconds), 1),
-            seconds=[round(second, 4) for second in answer["seconds"]],
-            peak_rss=answer["peak_rss"],
-            check=answer["check"],
+            tokens_per_second=round(n_tokens / statistics.median(contestant.seconds), 1),
+            seconds=[round(second, 4) for second in contestant.seconds],
+            peak_rss=contestant.peak_rss,
+            check=contestant.check,
             threads=self.threads,
-            kernels=None if digest is None else "repacked" if self.repacked else "plain",
-            model_sha256=digest,
+            kernels=None if contestant.model_sha256 is None else "repacked" if self.repacked else "plain",
+            model_sha256=contestant.model_sha256,
         )
 
 
-def _median(seconds: list[float]) -> float:
-    middle = len(seconds) // 2
-    return (seconds[middle] + seconds[~middle]) / 2
-
-
-def _print_row(label: str, n_tokens: int, answer: dict[str, Any]) -> None:
-    seconds = _median(sorted(answer["seconds"]))
-    ((name, value),) = answer["check"].items()
+def _print_row(contestant: Contestant, n_tokens: int) -> None:
+    seconds = statistics.median(contestant.seconds)
+    ((name, value),) = contestant.check.items()
+    label = contestant.job.peer if contestant.model_sha256 is None else f"{contestant.job.peer} {contestant.quant}"
     print(
-        f"  {label:26} {n_tokens / seconds:9.0f} {seconds:8.2f} {answer['peak_rss'] / 1e6:8.0f}  "
+        f"  {label:26} {n_tokens / seconds:9.0f} {seconds:8.2f} {contestant.peak_rss / 1e6:8.0f}  "
         f"{name.replace('_', ' ')} {value:.5f}",
         flush=True,
     )
 
 
 def print_ratios(rows: list[Row], *, amx: bool) -> None:
-    """Prints how many times faster qsift is than each peer, and whether the targets are met."""
-    print("\nqsift's tokens per second divided by the peer's")
+    """Prints how many times faster qsift is than each peer, round by round, and whether the targets are met."""
+    print("\nqsift's tokens per second divided by the peer's, median of the rounds")
     for ours in (row for row in rows if row.peer == "qsift"):
         print(f"  {ours.workload}, {ours.quant}")
         for row in rows:
             is_torch = row.peer.startswith("torch")
             if row.workload != ours.workload or row.peer == "qsift" or not (is_torch or row.quant == ours.quant):
                 continue
-            ratio, verdict = ours.tokens_per_second / row.tokens_per_second, ""
+            # Both numbers of a round were measured within a minute or two of each other.
+            ratio = statistics.median(their / our for their, our in zip(row.seconds, ours.seconds, strict=True))
+            verdict = ""
             if row.peer == "single-phase":
                 target = TARGETS["embed" if row.workload in EMBED else "rerank", amx]
                 verdict = f"  (target {target}: {'met' if ratio >= target else 'MISSED'})"
@@ -178,8 +198,7 @@ def main() -> None:
     parser.add_argument("--quants", type=_list_of(QUANTS), default=["q8_0"], metavar="Q,Q,…")
     parser.add_argument("--workloads", type=_list_of(WORKLOADS), default=list(WORKLOADS), metavar="W,W,…")
     parser.add_argument("--kernels", choices=["auto", "plain", "repacked"], default="auto", help="auto: as qsift would")
-    parser.add_argument("--repeat", type=int, default=3, help="calls of which the median counts")
-    parser.add_argument("--budget", type=float, default=60, help="seconds after which no further call starts")
+    parser.add_argument("--repeat", type=int, default=5, help="rounds, of which the median counts")
     parser.add_argument("--threads", type=int, help="default: physical cores")
     parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks", help="where the models are kept")
     parser.add_argument("--shape", choices=SHAPES, default="0.6b", help="tiny: to try the script; never recorded")
