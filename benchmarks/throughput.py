@@ -207,11 +207,14 @@ def main() -> None:
     run = Throughput(options)
     kernels = "repacked weights where llama.cpp has kernels for them" if run.repacked else "plain kernels"
     print(f"{machine_line()}\n{options.shape} shape, random weights; {run.threads} threads; llama.cpp with {kernels}")
-    rows = [row for workload in options.workloads for row in run.rows(workload)]
+    recorded = not options.trial and options.shape != "tiny"
+    rows: list[Row] = []
+    for workload in options.workloads:
+        measured = run.rows(workload)
+        rows += measured
+        if recorded:
+            print(f"  recorded in {append(measured, 'throughput').name}", file=sys.stderr)
     print_ratios(rows, amx=run.amx)
-    if options.trial or options.shape == "tiny":
-        return
-    print(f"\n{len(rows)} rows recorded in {append(rows, 'throughput')}", file=sys.stderr)
 
 
 if __name__ == "__main__":

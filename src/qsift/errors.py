@@ -27,20 +27,18 @@ class QsiftError(Exception):
 
 
 class UnknownModelError(QsiftError):
-    """A name that is no model, no folder and no file.
+    """A name that is no file and no model that can be loaded by its name.
 
     Attributes:
         name: the name as given.
         known: the names that would have worked.
     """
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
+    def __init__(self, name: str, known: Iterable[str] = (), *, advice: str | None = None) -> None:
         self.name = name
         self.known = tuple(known)
-        super().__init__(
-            f"{name!r} is neither a file nor a model that qsift knows. "
-            f"Pass the path of a .gguf file. Known models: {', '.join(self.known)}."
-        )
+        names = f" Names that can be loaded: {', '.join(self.known)}." if self.known else ""
+        super().__init__(f"{name!r} is not a file.{names} {advice or 'Pass the path of a .gguf file.'}")
 
 
 class ModelFileError(QsiftError):

@@ -37,7 +37,8 @@ def open_model(model: str | os.PathLike[str]) -> ModelFile:
     path = os.fspath(model)
     if not isinstance(path, str):
         raise TypeError(f"The model is of type {type(path).__name__}; a path as str or os.PathLike is needed.")
-    looks_like_a_path = os.path.exists(path) or path.endswith(".gguf") or os.sep in path
-    if not looks_like_a_path:
-        raise UnknownModelError(path, SPECS)
-    return ModelFile.open(path)
+    if os.path.exists(path) or path.endswith(".gguf") or os.sep in path:
+        return ModelFile.open(path)
+    spec = SPECS.get(path.lower())
+    advice = spec and f"Convert a checkpoint of {spec.repo} with: qsift convert FOLDER. Then pass the .gguf file."
+    raise UnknownModelError(path, advice=advice)

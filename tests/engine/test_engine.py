@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 from texts import SENTENCES
 
-from qsift import Embedder, EngineError, EngineOptions, InputTooLongError, ModelFileError, NonFiniteError, Reranker
+from qsift import (
+    Embedder,
+    EngineError,
+    EngineOptions,
+    InputTooLongError,
+    ModelFileError,
+    NonFiniteError,
+    Reranker,
+    UnknownModelError,
+)
 from qsift.gguf_header import read_header
 
 Gguf = Callable[..., Path]
@@ -176,6 +185,13 @@ def test_the_wrong_loader_says_which_is_right(gguf: Gguf) -> None:
         Embedder.load(gguf("rerank"))
     with pytest.raises(ModelFileError, match=r"Use Embedder\.load"):
         Reranker.load(gguf("embed"))
+
+
+def test_a_name_is_told_how_to_become_a_file() -> None:
+    with pytest.raises(UnknownModelError, match=r"Convert a checkpoint of Qwen/Qwen3-Reranker-4B"):
+        Reranker.load("Qwen3-Reranker-4B")
+    with pytest.raises(UnknownModelError, match=r"'word2vec' is not a file\. Pass the path of a \.gguf file"):
+        Embedder.load("word2vec")
 
 
 def test_nan_is_an_error_with_its_index_and_poisons_nothing(gguf: Gguf, tmp_path: Path) -> None:
