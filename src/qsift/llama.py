@@ -219,17 +219,16 @@ class _Batch:
         numbers = np.ascontiguousarray(sequences, np.int32)
         # seq_id is an array of pointers, each to the one sequence of its token.
         pointers = numbers.ctypes.data + 4 * np.arange(n, dtype=np.uintp)
-        self._arrays: tuple[NDArray[Any], ...] = (
-            np.ascontiguousarray(ids, np.int32),
-            np.ascontiguousarray(positions, np.int32),
-            np.ones(n, np.int32),
-            pointers,
-            np.full(n, output, np.int8),
-            numbers,
-        )
-        fields = ("token", "pos", "n_seq_id", "seq_id", "logits")
+        fields: dict[str, NDArray[Any]] = {
+            "token": np.ascontiguousarray(ids, np.int32),
+            "pos": np.ascontiguousarray(positions, np.int32),
+            "n_seq_id": np.ones(n, np.int32),
+            "seq_id": pointers,
+            "logits": np.full(n, output, np.int8),
+        }
+        self._kept = (numbers, fields)
         types = dict(lib.llama_batch._fields_)
-        views = {f: ctypes.cast(a.ctypes.data, types[f]) for f, a in zip(fields, self._arrays, strict=False)}
+        views = {name: ctypes.cast(array.ctypes.data, types[name]) for name, array in fields.items()}
         self.struct = lib.llama_batch(n_tokens=n, embd=None, **views)
 
 

@@ -40,5 +40,7 @@ def open_model(model: str | os.PathLike[str]) -> ModelFile:
     if os.path.exists(path) or path.endswith(".gguf") or os.sep in path:
         return ModelFile.open(path)
     spec = SPECS.get(path.lower())
-    advice = spec and f"Convert a checkpoint of {spec.repo} with: qsift convert FOLDER. Then pass the .gguf file."
+    advice = None
+    if spec:
+        advice = f"Convert a checkpoint of {spec.repo} with: qsift convert FOLDER. Then pass the .gguf file."
     raise UnknownModelError(path, advice=advice)

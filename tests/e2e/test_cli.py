@@ -336,7 +336,7 @@ def test_a_quant_that_does_not_exist_is_wrong_usage(checkpoint: Path, tmp_path: 
 def test_errors_of_the_model_exit_with_1_in_the_words_of_the_command_line(embedding: Path, reranking: Path):
     for arguments, sentence in (
         (("embed", "missing.gguf", "a"), "no such file"),
-        (("embed", "qwen3-embedding-0.6b", "a"), "Pass the path of a .gguf file"),
+        (("embed", "qwen3-embedding-0.6b", "a"), "Convert a checkpoint of Qwen/Qwen3-Embedding-0.6B"),
         (("embed", reranking, "a"), "Use: qsift rerank"),
         (("rerank", embedding, "q", "a"), "Use: qsift embed"),
         (("embed", embedding, "a long text", "--max-tokens", 3, "--no-truncate"), "pass --truncate"),
