@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keeps the tests' small files out of the user's cache."""
     patch = pytest.MonkeyPatch()
     patch.setenv("QSIFT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def audible_interrupts() -> None:
+    """Lets Ctrl-C reach the programs under test where a shell started the tests in the background, deaf to it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
