@@ -1,0 +1,98 @@
+"""From texts to vectors while training: token ids as qsift makes them, padded batches, loops.
+
+What all queries begin with, the instruction, is computed once a batch and kept out of the token ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from model import Qwen3
+from tokenizers import Tokenizer
+from torch.nn.functional import normalize
+
+from qsift.prompts import END_OF_TEXT, query_prompt
+
+
+class Encoder:
+    """Our vocabulary and the prompts.
+
+    Attributes:
+        tokenizer: tokenizer.json as it was trained.
+        text: its contents, for a checkpoint.
+        end: id of the end token.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.text = (folder / "tokenizer.json").read_text("utf-8")
+        self.tokenizer = Tokenizer.from_str(self.text)
+        self.end = self.tokenizer.token_to_id(END_OF_TEXT)
+
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Returns the ids of texts without an end token."""
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def documents(self, texts: Sequence[str], *, most: int) -> list[list[int]]:
+        """Returns the ids of documents: at most ``most``, the last one the end token."""
+        return [[*ids[: most - 1], self.end] for ids in self.ids(texts)]
+
+    @cached_property
+    def query_start(self) -> list[int]:
+        """What every query begins with. The colon is not in it: it is one pre-token with the query's first word."""
+        return self.ids([query_prompt("").body.removesuffix(":")])[0]
+
+    def queries(self, texts: Sequence[str], *, most: int) -> list[list[int]]:
+        """Returns the ids of queries after `query_start`, as `documents` does."""
+        found = self.ids([query_prompt(text).body for text in texts])
+        return [[*ids[: most - 1], self.end] for ids in _without(self.query_start, found)]
+
+
+def _without(start: list[int], found: list[list[int]]) -> list[list[int]]:
+    for ids in found:
+        if ids[: len(start)] != start:
+            raise AssertionError(f"{ids[: len(start)]} is not the common beginning {start}")
+    return [ids[len(start) :] for ids in found]
+
+
+def padded(sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns the ids (n, longest), padded with 0, and the places of the last tokens (n,)."""
+    lengths = [len(sequence) for sequence in sequences]
+    ids = np.zeros((len(sequences), max(lengths)), np.int64)
+    for row, sequence in zip(ids, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return torch.from_numpy(ids), torch.tensor(lengths) - 1
+
+
+def batches(sequences: Sequence[Sequence[int]], tokens: int) -> Iterator[list[int]]:
+    """Yields indices of sequences, shortest first, in runs of at most ``tokens`` tokens with padding."""
+    batch: list[int] = []
+    for i in sorted(range(len(sequences)), key=lambda i: len(sequences[i])):
+        if batch and (len(batch) + 1) * len(sequences[i]) > tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def states(model: Qwen3, start: Sequence[int], sequences: Sequence[Sequence[int]], *, tokens: int = 8192) -> np.ndarray:
+    """Returns the final states of the sequences' last tokens: float32 (n, width), in the given order."""
+    out = np.empty((len(sequences), model.shape.hidden_size), np.float32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        before = model.cache(start) if start else None
+        for rows in batches(sequences, tokens):
+            out[rows] = model(*padded([sequences[i] for i in rows]), before).numpy()
+    return out
+
+
+def embed(
+    model: Qwen3, encoder: Encoder, texts: Sequence[str], *, as_query: bool = False, most: int = 96
+) -> np.ndarray:
+    """Returns unit vectors of full width, (n, width) float32."""
+    start = encoder.query_start if as_query else []
+    sequences = (encoder.queries if as_query else encoder.documents)(texts, most=most)
+    return normalize(torch.from_numpy(states(model, start, sequences)), dim=1).numpy()

@@ -1,0 +1,199 @@
+"""Qwen3 for training: the released architecture at any size, in a page of torch.
+
+Module names are Hugging Face's, so a state dict is a checkpoint. tests/reference.py holds the same maths in the
+plainest form; `evaluate.py` runs the converted files through llama.cpp. This file knows neither texts nor losses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import rms_norm, silu
+
+Cache = list[tuple[Tensor, Tensor]]
+"""Keys and values of a text that all sequences begin with, for each layer: (1, kv heads, length, head_dim)."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a model, named as in config.json."""
+
+    vocab_size: int
+    num_hidden_layers: int = 3
+    hidden_size: int = 256
+    intermediate_size: int = 768
+    num_attention_heads: int = 4
+    num_key_value_heads: int = 2
+    head_dim: int = 64
+    max_position_embeddings: int = 2048
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 1e6
+
+
+class Norm(nn.Module):
+    """RMSNorm; the sums are float32 whatever the input."""
+
+    def __init__(self, width: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.epsilon)
+
+
+class Attention(nn.Module):
+    """Causal attention of grouped queries, with normalised queries and keys."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.kv_heads, self.head_dim = shape.num_key_value_heads, shape.head_dim
+        self.group = shape.num_attention_heads // shape.num_key_value_heads
+        rows = shape.num_attention_heads * shape.head_dim
+        self.q_proj = nn.Linear(shape.hidden_size, rows, bias=False)
+        self.k_proj = nn.Linear(shape.hidden_size, self.kv_heads * self.head_dim, bias=False)
+        self.v_proj = nn.Linear(shape.hidden_size, self.kv_heads * self.head_dim, bias=False)
+        self.o_proj = nn.Linear(rows, shape.hidden_size, bias=False)
+        self.q_norm = Norm(shape.head_dim, shape.rms_norm_eps)
+        self.k_norm = Norm(shape.head_dim, shape.rms_norm_eps)
+
+    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, before: tuple[Tensor, Tensor] | None):
+        """Returns the mixed values and this text's keys and values; ``before`` are those of a shared beginning."""
+        n, length, _ = x.shape
+        q = self.q_norm(self.q_proj(x).view(n, length, self.kv_heads, self.group, self.head_dim))
+        k = self.k_norm(self.k_proj(x).view(n, length, self.kv_heads, self.head_dim))
+        v = self.v_proj(x).view(n, length, self.kv_heads, self.head_dim).transpose(1, 2)
+        # The queries of one group stand behind each other, so that their common keys need no copies.
+        q = rotated(q.permute(0, 2, 3, 1, 4), angles).reshape(n, self.kv_heads, self.group * length, self.head_dim)
+        k = rotated(k.transpose(1, 2), angles)
+        own = (k, v)
+        if before is not None:
+            k, v = (torch.cat((old.expand(n, -1, -1, -1), new), dim=2) for old, new in zip(before, own, strict=True))
+        # At these lengths plain products are four times as fast as torch's fused attention with a mask.
+        scores = (q @ k.transpose(2, 3)) * self.head_dim**-0.5 + mask
+        mixed = scores.softmax(-1) @ v
+        mixed = mixed.view(n, self.kv_heads, self.group, length, self.head_dim).permute(0, 3, 1, 2, 4)
+        return self.o_proj(mixed.reshape(n, length, -1)), own
+
+
+class MLP(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    """Attention and MLP, each on the normalised sum of all before."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.input_layernorm = Norm(shape.hidden_size, shape.rms_norm_eps)
+        self.self_attn = Attention(shape)
+        self.post_attention_layernorm = Norm(shape.hidden_size, shape.rms_norm_eps)
+        self.mlp = MLP(shape)
+
+    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, before: tuple[Tensor, Tensor] | None):
+        mixed, own = self.self_attn(self.input_layernorm(x), angles, mask, before)
+        x = x + mixed
+        return x + self.mlp(self.post_attention_layernorm(x)), own
+
+
+class Qwen3(nn.Module):
+    """The body of the model; its head, where one is needed, is the embedding matrix."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
+        self.norm = Norm(shape.hidden_size, shape.rms_norm_eps)
+        half = shape.head_dim // 2
+        frequencies = shape.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
+        angles = torch.arange(shape.max_position_embeddings, dtype=torch.float64)[:, None] * frequencies
+        self.register_buffer("cos", angles.cos().bfloat16(), persistent=False)
+        self.register_buffer("sin", angles.sin().bfloat16(), persistent=False)
+
+    def forward(self, ids: Tensor, last: Tensor, before: Cache | None = None) -> Tensor:
+        """Returns the final states of the tokens at ``last``: float32 (n, width).
+
+        Args:
+            ids: (n, length), padded at the end with anything.
+            last: (n,), the place of each sequence's last token.
+            before: from `cache`, what all sequences begin with; its tokens are not in ``ids``.
+        """
+        x, _ = self._run(ids, before)
+        return self.norm(x[torch.arange(len(ids)), last].float())
+
+    def cache(self, ids: Sequence[int]) -> Cache:
+        """Returns the keys and values of a beginning that many sequences share."""
+        return self._run(torch.tensor([list(ids)]), None)[1]
+
+    def _run(self, ids: Tensor, before: Cache | None) -> tuple[Tensor, Cache]:
+        """Returns the sums after the last layer, and the keys and values."""
+        start, length = before[0][0].shape[2] if before else 0, ids.shape[1]
+        angles = self.cos[start : start + length], self.sin[start : start + length]
+        later = torch.ones(length, start + length, dtype=torch.bool).triu(start + 1)
+        group = self.shape.num_attention_heads // self.shape.num_key_value_heads
+        mask = torch.zeros(later.shape, dtype=torch.bfloat16).masked_fill(later, -torch.inf).repeat(group, 1)
+        x, own = self.embed_tokens(ids).bfloat16(), []
+        for i, layer in enumerate(self.layers):
+            x, kv = layer(x, angles, mask, before[i] if before else None)
+            own.append(kv)
+        return x, own
+
+
+def rotated(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    """Returns x, (..., length, head_dim), turned by its positions' angles."""
+    cos, sin = angles
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+def save_checkpoint(model: Qwen3, folder: Path, tokenizer: str) -> None:
+    """Writes an embedding model as Hugging Face's files lay it out: float32, tied head, tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "attention_bias": False,
+        "hidden_act": "silu",
+        "tie_word_embeddings": True,
+        "torch_dtype": "float32",
+        **asdict(model.shape),
+    }
+    kinds = ("Transformer", "Pooling", "Normalize")
+    modules = [
+        {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": f"sentence_transformers.models.{kind}"}
+        for i, kind in enumerate(kinds)
+    ]
+    (folder / "config.json").write_text(json.dumps(config, indent=1))
+    (folder / "modules.json").write_text(json.dumps(modules, indent=1))
+    (folder / "tokenizer.json").write_text(tokenizer, "utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Qwen2Tokenizer"}))
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    pooling = {"pooling_mode_mean_tokens": False, "pooling_mode_lasttoken": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    weights = {f"model.{name}": value.detach().float().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def load_checkpoint(folder: Path) -> Qwen3:
+    """Returns the model that `save_checkpoint` wrote."""
+    config = json.loads((folder / "config.json").read_text())
+    model = Qwen3(Shape(**{name: config[name] for name in Shape.__dataclass_fields__}))
+    weights = load_file(folder / "model.safetensors")
+    model.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
+    return model

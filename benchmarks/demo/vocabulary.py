@@ -1,0 +1,102 @@
+"""Step 2: a byte-level BPE of our own in the form of Qwen's: tokenizer.json.
+
+Normaliser (NFC), pre-tokenizer and control tokens are Qwen's; only the merges are learnt, from a sample of
+the training text in which Chinese and Japanese weigh more than their share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from pairs import Pairs
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from qsift.prompts import END_OF_TEXT, RERANK_LABELS
+
+SIZE = 28_000
+"""Tokens besides the control tokens."""
+
+PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+CONTROL = (
+    *("endoftext", "im_start", "im_end", "object_ref_start", "object_ref_end", "box_start", "box_end"),
+    *("quad_start", "quad_end", "vision_start", "vision_end", "vision_pad", "image_pad", "video_pad"),
+)
+SPELLED = (
+    *("<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>"),
+    *("<|repo_name|>", "<|file_sep|>", "<tool_response>", "</tool_response>", "<think>", "</think>"),
+)
+"""Qwen3's added tokens in the order of their ids: control tokens, and those that are read in any text."""
+
+MEGABYTES = {"en": 16, "zh": 12, "ja": 6, "de": 4, "fr": 4, "es": 4, "zh_TW": 1, "ru": 1, "ko": 1, "it": 1, "pt": 1}
+"""How much UTF-8 of each language the merges are learnt from."""
+
+
+def sample(pairs: Pairs, generator: np.random.Generator) -> Iterator[str]:
+    """Yields texts of every language in random order until its share is full."""
+    left = {language: size * 1_000_000 for language, size in MEGABYTES.items()}
+    for row in generator.permutation(pairs.training):
+        for text, language in pairs.sides(row):
+            if left.get(language, 0) > 0:
+                left[language] -= len(text.encode())
+                yield text
+    for label in RERANK_LABELS:
+        # The reranker's answers must be single tokens also without a space in front.
+        yield from [label] * 2000
+
+
+def train(texts: Iterator[str], size: int) -> Tokenizer:
+    """Returns a tokenizer that ends every text with the end token, as the embedding models' does."""
+    tokenizer = Tokenizer(models.BPE())
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(PATTERN), "isolated"), byte_level],
+    )
+    tokenizer.decoder = decoders.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, initial_alphabet=byte_level.alphabet(), max_token_length=18, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens([AddedToken(f"<|{name}|>", normalized=False, special=True) for name in CONTROL])
+    tokenizer.add_tokens([AddedToken(text, normalized=False, special=False) for text in SPELLED])
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    tokenizer.post_processor = processors.Sequence(
+        [
+            processors.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False),
+            processors.TemplateProcessing(
+                single=f"$A {END_OF_TEXT}",
+                pair=f"$A {END_OF_TEXT} $B:1 {END_OF_TEXT}:1",
+                special_tokens=[(END_OF_TEXT, end)],
+            ),
+        ]
+    )
+    return tokenizer
+
+
+def main() -> None:
+    """Writes tokenizer.json and prints how many characters a token stands for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True)
+    folder = parser.parse_args().folder
+    pairs = Pairs.read(folder)
+    tokenizer = train(sample(pairs, np.random.default_rng(0)), SIZE)
+    ids = {label: tokenizer.token_to_id(label) for label in RERANK_LABELS}
+    if None in ids.values():
+        raise SystemExit(f"Error: the labels of the reranker are not single tokens: {ids}.")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    counts: dict[str, list[int]] = {}
+    for row in np.random.default_rng(1).choice(np.flatnonzero(pairs.held_out), 20_000):
+        for text, language in pairs.sides(row):
+            counts.setdefault(language, []).append(len(text) / len(tokenizer.encode(text).ids))
+    print(json.dumps({language: round(float(np.mean(ratios)), 2) for language, ratios in sorted(counts.items())}))
+
+
+if __name__ == "__main__":
+    main()
