@@ -7,7 +7,6 @@ tokenizer is anything with the one method of `Tokenizer`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -102,8 +101,3 @@ def check_text(text: Any, index: int, *, kind: str = "Text") -> str:
                 "Decode its bytes with errors='replace' before passing it."
             ) from None
     return text
-
-
-def check_texts(texts: Sequence[Any], *, kind: str = "Text") -> list[str]:
-    """Returns the texts as a list, each checked by `check_text`."""
-    return [check_text(text, index, kind=kind) for index, text in enumerate(texts)]
