@@ -92,8 +92,13 @@ class Throughput:
         contestants = list(self._contestants(workload, task, source, reference))
         for number in range(self.options.repeat):
             print(f"  round {number + 1} of {self.options.repeat}", file=sys.stderr, flush=True)
-            for contestant in contestants:
-                contestant.measure()
+            for contestant in list(contestants):
+                try:
+                    contestant.measure()
+                except PeerFailed as error:
+                    _print_failure(contestant.job.peer, contestant.quant, error)
+                    contestant.child.close()
+                    contestants.remove(contestant)
         print(f"  {'peer':26} {'tokens/s':>9} {'seconds':>8} {'peak MB':>8}  check against torch fp32")
         rows = []
         for contestant in contestants:
@@ -114,7 +119,7 @@ class Throughput:
                 try:
                     check = child.ask(asdict(job))
                 except PeerFailed as error:
-                    print(f"  {peer} {quant} not measured: {error}", flush=True)
+                    _print_failure(peer, quant, error)
                     child.close()
                     continue
                 yield Contestant(job, quant, None if is_torch else sha256(model), child, check)
@@ -151,10 +156,18 @@ class Throughput:
         )
 
 
+def _print_failure(peer: str, quant: str, error: PeerFailed) -> None:
+    print(f"  {_label(peer, quant):26} not measured: {error}", flush=True)
+
+
+def _label(peer: str, quant: str) -> str:
+    return peer if peer.startswith("torch") else f"{peer} {quant}"
+
+
 def _print_row(contestant: Contestant, n_tokens: int) -> None:
     seconds = statistics.median(contestant.seconds)
     ((name, value),) = contestant.check.items()
-    label = contestant.job.peer if contestant.model_sha256 is None else f"{contestant.job.peer} {contestant.quant}"
+    label = _label(contestant.job.peer, contestant.quant)
     print(
         f"  {label:26} {n_tokens / seconds:9.0f} {seconds:8.2f} {contestant.peak_rss / 1e6:8.0f}  "
         f"{name.replace('_', ' ')} {value:.5f}",
