@@ -100,12 +100,13 @@ def write_checkpoint(folder: Path, what: Checkpoint = Checkpoint(), **changes: A
     (folder / "tokenizer.json").write_text(tokenizer, "utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Qwen2Tokenizer"}))
     if what.evidence:
-        _write_evidence(folder, what.task)
+        write_evidence(folder, what.task)
     _write_weights(folder, what, rows)
     return folder
 
 
-def _write_evidence(folder: Path, task: str) -> None:
+def write_evidence(folder: Path, task: str) -> None:
+    """Writes modules.json, which says what a checkpoint is for."""
     kinds = {"embed": ["Transformer", "Pooling", "Normalize"], "rerank": ["Transformer", "LogitScore"]}[task]
     modules = [
         {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": f"sentence_transformers.models.{kind}"}

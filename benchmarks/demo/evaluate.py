@@ -13,7 +13,7 @@ import bm25s
 import numpy as np
 from e5 import E5
 from measures import LANGUAGES, RetrievalSet, cut, descriptions, ndcg, ranks, recall, translations
-from pairs import Pairs
+from pairs import Pairs, digest
 
 from convert import gguf_path
 from qsift import Embedder
@@ -29,9 +29,9 @@ def encode(embedder: Embedder, texts: RetrievalSet) -> tuple[np.ndarray, np.ndar
     return embedder.encode_query(texts.queries), embedder.encode_document(texts.documents)
 
 
-def teacher_vectors(folder: Path, name: str, texts: RetrievalSet) -> tuple[np.ndarray, np.ndarray]:
+def teacher_vectors(folder: Path, texts: RetrievalSet) -> tuple[np.ndarray, np.ndarray]:
     """Returns the teacher's vectors of queries and documents; computed once."""
-    path = folder / f"evaluation-{name}.npz"
+    path = folder / f"evaluation-{digest(texts.queries + texts.documents)}.npz"
     if not path.exists():
         teacher = E5()
         queries = teacher.vectors([f"query: {text}" for text in texts.queries], most=256)
@@ -54,9 +54,9 @@ def bm25_ranks(texts: RetrievalSet) -> np.ndarray:
 def report_baselines(folder: Path, texts: RetrievalSet, others: dict[str, RetrievalSet]) -> float:
     """Prints BM25 and the teacher; returns the teacher's nDCG@10."""
     print(f"BM25      nDCG@10 {ndcg(bm25_ranks(texts)):.3f}")
-    teacher = ndcg(ranks(*teacher_vectors(folder, "descriptions", texts)))
+    teacher = ndcg(ranks(*teacher_vectors(folder, texts)))
     print(f"teacher   nDCG@10 {teacher:.3f}")
-    found = {name: recall(ranks(*teacher_vectors(folder, name, pairs))) for name, pairs in others.items()}
+    found = {name: recall(ranks(*teacher_vectors(folder, pairs))) for name, pairs in others.items()}
     print(f"teacher   recall@10 {_listed(found)}, mean {np.mean(list(found.values())):.3f}")
     return teacher
 

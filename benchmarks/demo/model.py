@@ -7,11 +7,15 @@ plainest form; `evaluate.py` runs the converted files through llama.cpp. This fi
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+
 import torch
+from checkpoints import write_evidence
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
@@ -174,18 +178,10 @@ def save_checkpoint(model: Qwen3, folder: Path, tokenizer: str) -> None:
         "torch_dtype": "float32",
         **asdict(model.shape),
     }
-    kinds = ("Transformer", "Pooling", "Normalize")
-    modules = [
-        {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": f"sentence_transformers.models.{kind}"}
-        for i, kind in enumerate(kinds)
-    ]
     (folder / "config.json").write_text(json.dumps(config, indent=1))
-    (folder / "modules.json").write_text(json.dumps(modules, indent=1))
     (folder / "tokenizer.json").write_text(tokenizer, "utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Qwen2Tokenizer"}))
-    (folder / "1_Pooling").mkdir(exist_ok=True)
-    pooling = {"pooling_mode_mean_tokens": False, "pooling_mode_lasttoken": True}
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    write_evidence(folder, "embed")
     weights = {f"model.{name}": value.detach().float().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
 

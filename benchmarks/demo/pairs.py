@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,3 +74,8 @@ def distinct(pairs: Pairs, rows: np.ndarray, key: Callable[[str], str] = str.low
             seen |= texts
             kept.append(row)
     return np.array(kept, np.int64)
+
+
+def digest(texts: Sequence[str]) -> str:
+    """Returns a name for what is computed from texts: other texts, another name."""
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]

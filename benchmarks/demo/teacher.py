@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from e5 import E5
 from encoding import Encoder
-from pairs import Pairs
+from pairs import Pairs, digest
 
 MOST = 48
 """Tokens of a text that the teacher reads."""
@@ -65,7 +65,7 @@ def _teacher() -> E5:
 
 
 def _write_vectors(path: Path, texts: Sequence[str]) -> None:
-    if not path.exists() or len(np.load(path, mmap_mode="r")) != len(texts):
+    if not path.exists():
         scratch = path.with_suffix(".part.npy")
         np.save(scratch, _teacher().vectors(texts, most=MOST).astype(np.float16))
         scratch.rename(path)
@@ -74,7 +74,8 @@ def _write_vectors(path: Path, texts: Sequence[str]) -> None:
 def all_vectors(texts: Sequence[str], place: Path, processes: int) -> np.ndarray:
     """Returns the vectors of texts; each part is kept in ``place``, so that an interrupted run goes on."""
     place.mkdir(exist_ok=True)
-    parts = [(place / f"{start:07}.npy", texts[start : start + PART]) for start in range(0, len(texts), PART)]
+    pieces = [texts[start : start + PART] for start in range(0, len(texts), PART)]
+    parts = [(place / f"{digest(piece)}.npy", piece) for piece in pieces]
     started = time.perf_counter()
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         waiting = [pool.submit(_write_vectors, *part) for part in parts]

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+
 import numpy as np
+from checkpoints import ADDED, PATTERN
 from pairs import Pairs
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -19,20 +23,6 @@ from qsift.prompts import END_OF_TEXT, RERANK_LABELS
 
 SIZE = 28_000
 """Tokens besides the control tokens."""
-
-PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-CONTROL = (
-    *("endoftext", "im_start", "im_end", "object_ref_start", "object_ref_end", "box_start", "box_end"),
-    *("quad_start", "quad_end", "vision_start", "vision_end", "vision_pad", "image_pad", "video_pad"),
-)
-SPELLED = (
-    *("<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>"),
-    *("<|repo_name|>", "<|file_sep|>", "<tool_response>", "</tool_response>", "<think>", "</think>"),
-)
-"""Qwen3's added tokens in the order of their ids: control tokens, and those that are read in any text."""
 
 MEGABYTES = {"en": 16, "zh": 12, "ja": 6, "de": 4, "fr": 4, "es": 4, "zh_TW": 1, "ru": 1, "ko": 1, "it": 1, "pt": 1}
 """How much UTF-8 of each language the merges are learnt from."""
@@ -64,8 +54,9 @@ def train(texts: Iterator[str], size: int) -> Tokenizer:
         vocab_size=size, initial_alphabet=byte_level.alphabet(), max_token_length=18, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens([AddedToken(f"<|{name}|>", normalized=False, special=True) for name in CONTROL])
-    tokenizer.add_tokens([AddedToken(text, normalized=False, special=False) for text in SPELLED])
+    for text, special in ADDED:
+        add = tokenizer.add_special_tokens if special else tokenizer.add_tokens
+        add([AddedToken(text, normalized=False, special=special)])
     end = tokenizer.token_to_id(END_OF_TEXT)
     tokenizer.post_processor = processors.Sequence(
         [
