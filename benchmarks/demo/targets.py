@@ -28,8 +28,10 @@ class Targets:
         with np.load(folder / "teacher.npz", allow_pickle=True) as file:
             raw = file["vectors"].astype(np.float32)
             tokens, known, texts = file["token_vectors"].astype(np.float32), file["token_known"], file["texts"]
-        centre = raw.mean(0)
-        _, axes = np.linalg.eigh(np.cov((raw - centre).T))
+            mixed = raw[: int(file["mixed"])]
+        # The texts of one language alone, which come after, would pull the centre to themselves.
+        centre = mixed.mean(0)
+        _, axes = np.linalg.eigh(np.cov((mixed - centre).T))
         axes = axes[:, ::-1][:, :width].astype(np.float32)
         # Single words lie elsewhere than sentences: they get a centre of their own.
         tokens = _unit((tokens - tokens[known].mean(0)) @ axes) * known[:, None]

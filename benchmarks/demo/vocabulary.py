@@ -1,7 +1,8 @@
 """Step 2: a byte-level BPE of our own in the form of Qwen's: tokenizer.json.
 
 Normaliser (NFC), pre-tokenizer and control tokens are Qwen's; only the merges are learnt, from a sample of
-the training text in which Chinese and Japanese weigh more than their share.
+the training text in which Chinese and Japanese weigh more than their share. Merges learnt from bytes often cut
+Chinese across its characters; so the most frequent characters and dictionary words get merges of their own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
@@ -17,12 +19,15 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 import numpy as np
 from checkpoints import ADDED, PATTERN
 from pairs import Pairs
+from sources import segmented
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from qsift.prompts import END_OF_TEXT, RERANK_LABELS
 
 SIZE = 28_000
-"""Tokens besides the control tokens."""
+"""Tokens that are learnt from bytes."""
+WORDS = 2_000
+"""Chinese characters and words that become tokens after them."""
 
 MEGABYTES = {"en": 16, "zh": 12, "ja": 6, "de": 4, "fr": 4, "es": 4, "zh_TW": 1, "ru": 1, "ko": 1, "it": 1, "pt": 1}
 """How much UTF-8 of each language the merges are learnt from."""
@@ -41,7 +46,37 @@ def sample(pairs: Pairs, generator: np.random.Generator) -> Iterator[str]:
         yield from [label] * 2000
 
 
-def train(texts: Iterator[str], size: int) -> Tokenizer:
+def chinese_words(pairs: Pairs) -> list[str]:
+    """Returns the characters and dictionary words of the Chinese training texts, the most frequent first."""
+    dictionary = {pairs.query[row]: "" for row in pairs.rows("gloss", ("zh", "en")) if len(pairs.query[row]) > 1}
+    rows = [
+        pairs.rows("translation", ("en", "zh")),
+        pairs.rows("section", ("zh", "zh")),
+        pairs.rows("review", ("zh", "zh")),
+    ]
+    counts: Counter[str] = Counter()
+    for row in np.concatenate(rows):
+        counts.update(part for part in segmented(pairs.document[row], dictionary) if "\u4e00" <= part[0] <= "\u9fff")
+    return [word for word, _ in counts.most_common()]
+
+
+def with_words(tokenizer: Tokenizer, words: Iterable[str], count: int) -> Tokenizer:
+    """Returns the tokenizer with ``count`` more tokens and merges, so that the first of ``words`` are one token."""
+    pieces_of = {word: tokenizer.encode(word, add_special_tokens=False).tokens for word in words}
+    state = json.loads(tokenizer.to_str())
+    vocabulary, merges = state["model"]["vocab"], state["model"]["merges"]
+    full = len(vocabulary) + count
+    for pieces in pieces_of.values():
+        joined = pieces[0]
+        for piece in pieces[1:]:
+            if joined + piece not in vocabulary and len(vocabulary) < full:
+                vocabulary[joined + piece] = len(vocabulary)
+                merges.append([joined, piece])
+            joined += piece
+    return Tokenizer.from_str(json.dumps(state))
+
+
+def train(texts: Iterator[str], words: Iterable[str]) -> Tokenizer:
     """Returns a tokenizer that ends every text with the end token, as the embedding models' does."""
     tokenizer = Tokenizer(models.BPE())
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -51,9 +86,10 @@ def train(texts: Iterator[str], size: int) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=size, initial_alphabet=byte_level.alphabet(), max_token_length=18, show_progress=False
+        vocab_size=SIZE, initial_alphabet=byte_level.alphabet(), max_token_length=18, show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer = with_words(tokenizer, words, WORDS)
     for text, special in ADDED:
         add = tokenizer.add_special_tokens if special else tokenizer.add_tokens
         add([AddedToken(text, normalized=False, special=special)])
@@ -77,7 +113,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     folder = parser.parse_args().folder
     pairs = Pairs.read(folder)
-    tokenizer = train(sample(pairs, np.random.default_rng(0)), SIZE)
+    tokenizer = train(sample(pairs, np.random.default_rng(0)), chinese_words(pairs))
     ids = {label: tokenizer.token_to_id(label) for label in RERANK_LABELS}
     if None in ids.values():
         raise SystemExit(f"Error: the labels of the reranker are not single tokens: {ids}.")
