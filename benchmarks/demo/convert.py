@@ -1,4 +1,4 @@
-"""Step 5: the checkpoint to GGUF with qsift's own converter, in every quant."""
+"""Step 6: both checkpoints to GGUF with qsift's own converter, in every quant."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 from qsift.convert import QUANTS, convert
 
+NAMES = ("demo-embedding", "demo-reranker")
 
-def gguf_path(folder: Path, quant: str) -> Path:
-    """Returns where a quant of the embedder lies."""
-    return folder / "gguf" / f"demo-embedding-{quant}.gguf"
+
+def gguf_path(folder: Path, name: str, quant: str) -> Path:
+    """Returns where a quant of a model lies."""
+    return folder / "gguf" / f"{name}-{quant.upper()}.gguf"
 
 
 def main() -> None:
@@ -19,10 +21,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--quants", default=",".join(QUANTS))
     arguments = parser.parse_args()
-    for quant in arguments.quants.split(","):
-        path = gguf_path(arguments.folder, quant)
-        convert(arguments.folder / "embedder", path, quants=quant, task="embed", force=True)
-        print(f"{path.stat().st_size / 1e6:7.2f} MB  {path.name}")
+    for name in NAMES:
+        for path in convert(
+            arguments.folder / name, arguments.folder / "gguf", quants=arguments.quants.split(","), force=True
+        ):
+            print(f"{path.stat().st_size / 1e6:7.2f} MB  {path.name}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from model import Qwen3
 from tokenizers import Tokenizer
 from torch.nn.functional import normalize
 
-from qsift.prompts import END_OF_TEXT, query_prompt
+from qsift.prompts import END_OF_TEXT, RERANK_LABELS, RERANK_TEMPLATES, query_prompt
 
 
 class Encoder:
@@ -25,12 +25,14 @@ class Encoder:
         tokenizer: tokenizer.json as it was trained.
         text: its contents, for a checkpoint.
         end: id of the end token.
+        labels: ids of the reranker's answers, yes and no.
     """
 
     def __init__(self, folder: Path) -> None:
         self.text = (folder / "tokenizer.json").read_text("utf-8")
         self.tokenizer = Tokenizer.from_str(self.text)
         self.end = self.tokenizer.token_to_id(END_OF_TEXT)
+        self.labels = [self.tokenizer.token_to_id(label) for label in RERANK_LABELS]
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Returns the ids of texts without an end token."""
@@ -49,6 +51,19 @@ class Encoder:
         """Returns the ids of queries after `query_start`, as `documents` does."""
         found = self.ids([query_prompt(text).body for text in texts])
         return [[*ids[: most - 1], self.end] for ids in _without(self.query_start, found)]
+
+    @cached_property
+    def rerank_start(self) -> list[int]:
+        """What every rerank prompt begins with: the head, the instruction and ``<Query>:``."""
+        prompt = RERANK_TEMPLATES["card"].prompt("", "")
+        return self.ids([prompt.head])[0] + self.ids([prompt.body.partition("<Query>:")[0] + "<Query>:"])[0]
+
+    def pairs(self, queries: Sequence[str], documents: Sequence[str], *, most: int) -> list[list[int]]:
+        """Returns the ids of rerank prompts after `rerank_start`; at most ``most`` before the tail."""
+        prompts = [RERANK_TEMPLATES["card"].prompt(*pair) for pair in zip(queries, documents, strict=True)]
+        head, tail = self.ids([prompts[0].head])[0], self.ids([prompts[0].tail])[0]
+        bodies = _without(self.rerank_start[len(head) :], self.ids([prompt.body for prompt in prompts]))
+        return [ids[:most] + tail for ids in bodies]
 
 
 def _without(start: list[int], found: list[list[int]]) -> list[list[int]]:
@@ -96,3 +111,12 @@ def embed(
     start = encoder.query_start if as_query else []
     sequences = (encoder.queries if as_query else encoder.documents)(texts, most=most)
     return normalize(torch.from_numpy(states(model, start, sequences)), dim=1).numpy()
+
+
+def logits(
+    model: Qwen3, encoder: Encoder, queries: Sequence[str], documents: Sequence[str], *, most: int
+) -> np.ndarray:
+    """Returns l_yes - l_no of each pair, (n,) float32."""
+    found = states(model, encoder.rerank_start, encoder.pairs(queries, documents, most=most))
+    yes, no = model.embed_tokens.weight.detach()[encoder.labels].numpy()
+    return found @ (yes - no)

@@ -1,6 +1,7 @@
-"""Step 6: one table of what the embedder reaches, from the GGUF files through qsift itself.
+"""Step 7: one table of what the pair reaches, from the GGUF files through qsift itself.
 
-Beside the embedder stand its teacher and BM25 on the same texts. All texts were held out from training.
+Beside the embedder stand its teacher and BM25 on the same texts; the reranker sorts the embedder's best fifty. All
+texts were held out from training.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from measures import LANGUAGES, RetrievalSet, cut, descriptions, ndcg, ranks, re
 from pairs import Pairs, digest
 
 from convert import gguf_path
-from qsift import Embedder
+from qsift import Embedder, Reranker
 
+CANDIDATES = 50
 WIDTHS = (32, 64, 128, 256)
 PHONES = ("苹果手机真好用", "我有一部 iPhone", "今天天气不错")
 QUESTION = "什么是量子计算?"
@@ -67,7 +69,7 @@ def report_embedder(
     """Prints the embedder's figures for each quant."""
     first = None
     for quant in quants:
-        path = gguf_path(folder, quant)
+        path = gguf_path(folder, "demo-embedding", quant)
         with Embedder.load(path) as embedder:
             started = time.perf_counter()
             vectors = encode(embedder, texts)
@@ -80,6 +82,43 @@ def report_embedder(
             )
             if quant in (quants[0], quants[-1]):
                 report_details(embedder, vectors, others)
+
+
+def places_of(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Returns the place, from 0, of each row's right document; equal scores count against it."""
+    own = np.where(right, scores, -np.inf).max(1, keepdims=True)
+    return (scores >= own).sum(1) - 1
+
+
+def report_reranker(folder: Path, texts: RetrievalSet, quants: list[str], count: int) -> None:
+    """Prints what sorting the embedder's best candidates gains, for each quant of the reranker."""
+    with Embedder.load(gguf_path(folder, "demo-embedding", "q8_0")) as embedder:
+        queries, documents = encode(embedder, texts)
+    similarity = queries[:count] @ documents.T
+    candidates = np.argsort(-similarity, axis=1, kind="stable")[:, :CANDIDATES]
+    right = candidates == np.arange(count)[:, None]
+    found = right.any(1)
+    alone = ndcg(np.where(found, right.argmax(1), CANDIDATES))
+    print(f"{count} queries: embedder alone (q8_0) {alone:.4f}, recall@{CANDIDATES} {found.mean():.3f}")
+    first = None
+    for quant in quants:
+        path = gguf_path(folder, "demo-reranker", quant)
+        pairs = [(texts.queries[i], texts.documents[j]) for i, row in enumerate(candidates) for j in row]
+        with Reranker.load(path) as reranker:
+            started = time.perf_counter()
+            scores = reranker.predict(pairs).reshape(candidates.shape)
+            seconds = time.perf_counter() - started
+            score = ndcg(np.where(found, places_of(scores, right), CANDIDATES))
+            first = score if first is None else first
+            print(
+                f"reranker  {quant:7} {path.stat().st_size / 1e6:6.2f} MB  nDCG@10 {score:.4f} "
+                f"({score - first:+.4f}; {score - alone:+.4f} over the embedder), above 0.5: "
+                f"{(scores[right] > 0.5).mean():.3f} of the right, {(scores[~right] > 0.5).mean():.3f} of the wrong, "
+                f"{seconds:.0f} s"
+            )
+            hits = reranker.rank(QUESTION, list(ANSWERS))
+            order = [hit.corpus_id for hit in hits]
+            print(f"          quantum: {[round(hit.score, 3) for hit in hits]}: {_verdict(order == [0, 1, 2])}")
 
 
 def report_details(embedder: Embedder, vectors: tuple[np.ndarray, np.ndarray], others: dict[str, RetrievalSet]) -> None:
@@ -112,6 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--quants", default="f32,q8_0", help="the first is what the others are compared with")
+    parser.add_argument("--reranked", type=int, default=1000, help="queries whose candidates are reranked")
     arguments = parser.parse_args()
     folder, quants = arguments.folder, arguments.quants.split(",")
     pairs = Pairs.read(folder)
@@ -120,6 +160,7 @@ def main() -> None:
     print(f"{len(texts.queries)} descriptions; {', '.join(f'{name} {len(o.queries)}' for name, o in others.items())}")
     teacher = report_baselines(folder, texts, others)
     report_embedder(folder, texts, others, quants, teacher)
+    report_reranker(folder, texts, quants, arguments.reranked)
 
 
 if __name__ == "__main__":

@@ -138,25 +138,31 @@ class Qwen3(nn.Module):
             last: (n,), the place of each sequence's last token.
             before: from `cache`, what all sequences begin with; its tokens are not in ``ids``.
         """
-        x, _ = self._run(ids, before)
-        return self.norm(x[torch.arange(len(ids)), last].float())
+        return self.forward_with_sums(ids, last, before)[0]
+
+    def forward_with_sums(self, ids: Tensor, last: Tensor, before: Cache | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Returns what `forward` does, and the sums before the first layer and after each at ``last``."""
+        sums, _ = self._run(ids, before)
+        found = [x[torch.arange(len(ids)), last].float() for x in sums]
+        return self.norm(found[-1]), found
 
     def cache(self, ids: Sequence[int]) -> Cache:
         """Returns the keys and values of a beginning that many sequences share."""
         return self._run(torch.tensor([list(ids)]), None)[1]
 
-    def _run(self, ids: Tensor, before: Cache | None) -> tuple[Tensor, Cache]:
-        """Returns the sums after the last layer, and the keys and values."""
+    def _run(self, ids: Tensor, before: Cache | None) -> tuple[list[Tensor], Cache]:
+        """Returns the sums before the first layer and after each, and the keys and values."""
         start, length = before[0][0].shape[2] if before else 0, ids.shape[1]
         angles = self.cos[start : start + length], self.sin[start : start + length]
         later = torch.ones(length, start + length, dtype=torch.bool).triu(start + 1)
         group = self.shape.num_attention_heads // self.shape.num_key_value_heads
         mask = torch.zeros(later.shape, dtype=torch.bfloat16).masked_fill(later, -torch.inf).repeat(group, 1)
-        x, own = self.embed_tokens(ids).bfloat16(), []
+        sums, own = [self.embed_tokens(ids).bfloat16()], []
         for i, layer in enumerate(self.layers):
-            x, kv = layer(x, angles, mask, before[i] if before else None)
+            x, kv = layer(sums[-1], angles, mask, before[i] if before else None)
+            sums.append(x)
             own.append(kv)
-        return x, own
+        return sums, own
 
 
 def rotated(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
@@ -166,8 +172,8 @@ def rotated(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
-def save_checkpoint(model: Qwen3, folder: Path, tokenizer: str) -> None:
-    """Writes an embedding model as Hugging Face's files lay it out: float32, tied head, tokenizer."""
+def save_checkpoint(model: Qwen3, folder: Path, task: str, tokenizer: str) -> None:
+    """Writes a model as Hugging Face's files lay it out: float32, tied head, tokenizer, "embed" or "rerank"."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {
         "architectures": ["Qwen3ForCausalLM"],
@@ -181,7 +187,7 @@ def save_checkpoint(model: Qwen3, folder: Path, tokenizer: str) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     (folder / "tokenizer.json").write_text(tokenizer, "utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Qwen2Tokenizer"}))
-    write_evidence(folder, "embed")
+    write_evidence(folder, task)
     weights = {f"model.{name}": value.detach().float().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
 
