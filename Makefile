@@ -5,8 +5,8 @@
 
 VENV := .venv
 PYTHON ?= python3
-FILES ?= README.md CHANGELOG.md
-QUERY ?= How do I turn a checkpoint into a GGUF file?
+FILES ?= README.md CHANGELOG.md benchmarks/README.md benchmarks/demo/README.md
+QUERY ?=
 # Through the environment, so that quotes in it stay what they are.
 export QUERY
 
@@ -17,7 +17,7 @@ help:
 	@sed -n '1,4s/^# //p' Makefile
 
 demo: $(VENV)/.installed-demo
-	$(VENV)/bin/python benchmarks/demo_random.py --query "$$QUERY" $(FILES)
+	$(VENV)/bin/python benchmarks/demo/two_stage.py $(FILES) $(if $(QUERY),--query "$$QUERY")
 
 test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest
@@ -34,5 +34,5 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info
 
 $(VENV)/.installed-%: pyproject.toml install.sh
-	PYTHON="$(PYTHON)" sh ./install.sh $(VENV) $*
+	PYTHON="$(PYTHON)" sh ./install.sh $(VENV) $(if $(filter demo,$*),.,'.[$*]')
 	@touch $@

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Installs this checkout and one of its extras into a virtual environment: install.sh VENV EXTRA
+# Installs this checkout into a virtual environment: install.sh VENV WHAT, where WHAT is . or .[EXTRA]
 # llama.cpp is compiled with clang where a recent one with OpenMP is installed: its AMX kernels work
 # when built by clang and crash when built by GCC 12. Otherwise the system's compiler serves.
 set -eu
 
 venv=$1
-extra=$2
+target=$2
 python=${PYTHON:-python3}
 
 fail() {
@@ -59,5 +59,5 @@ if [ -z "${CC:-}${CXX:-}" ] && [ "$(uname)" = Linux ]; then
         fi
     done
 fi
-echo "Installing qsift[$extra] into $venv; llama.cpp, if it must be compiled, with ${CC:-cc} (about 5 minutes)."
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extra]"
+echo "Installing $target into $venv; llama.cpp, if it must be compiled, with ${CC:-cc} (about 5 minutes)."
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$target"

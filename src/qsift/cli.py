@@ -114,7 +114,7 @@ def convert(checkpoint: str, out: str | None, quants: str, task: Any, force: boo
 @_engine_options
 @_stderr_options
 def embed(model: str, texts: tuple[str, ...], **options: Any) -> None:
-    """Embed texts with MODEL, a .gguf file.
+    """Embed texts with MODEL, a .gguf file or demo-embedding.
 
     Texts come from arguments, --file and --jsonl, in this order; - reads standard input, a text a
     line. Line n of a file is text n: empty lines are texts too. Files of any size are read as a stream.
@@ -161,9 +161,9 @@ def embed(model: str, texts: tuple[str, ...], **options: Any) -> None:
 def rerank(model: str, query: str, texts: tuple[str, ...], **options: Any) -> None:
     """Rank texts by how well they answer QUERY.
 
-    MODEL is a .gguf file of a reranker; the best text comes first. Texts come from arguments, --file
-    and --jsonl, in this order; - reads standard input, a text a line. The id of a text is its place
-    in that order, from 0.
+    MODEL is a .gguf file of a reranker or demo-reranker; the best text comes first. Texts come from
+    arguments, --file and --jsonl, in this order; - reads standard input, a text a line. The id of a
+    text is its place in that order, from 0.
     """
     from .reranker import Reranker
 
@@ -186,10 +186,11 @@ def rerank(model: str, query: str, texts: tuple[str, ...], **options: Any) -> No
 @click.argument("model")
 @_as_json
 def info(model: str, as_json: bool) -> None:
-    """Show what MODEL, a .gguf file, says about itself."""
+    """Show what MODEL, a .gguf file or the name of a bundled model, says about itself."""
     from .loading import open_model
 
-    facts = asdict(open_model(model))
+    file = open_model(model)
+    facts = asdict(file) | ({"note": file.note} if file.note else {})
     if as_json:
         print_json(facts)
         return

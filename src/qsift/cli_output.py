@@ -154,16 +154,16 @@ def one_line(text: str, width: int) -> str:
     shown = " ".join("".join(c if c.isprintable() else " " for c in text[: 16 * width]).split())
     used, line = 0, list[str]()
     for character in shown:
-        if used + _columns(character) > width:
+        if used + columns(character) > width:
             while used > width - 1:
-                used -= _columns(line.pop())
+                used -= columns(line.pop())
             return "".join(line) + "…"
         line.append(character)
-        used += _columns(character)
+        used += columns(character)
     return "".join(line)
 
 
-def _columns(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+def columns(text: str) -> int:
+    """Returns how many columns of a terminal a text takes."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

@@ -48,12 +48,12 @@ class Embedder:
         """Returns the embedder of a GGUF file.
 
         Args:
-            model: path of a .gguf file, from `qsift convert` or from elsewhere.
+            model: path of a .gguf file, from `qsift convert` or from elsewhere, or "demo-embedding", which is bundled.
             options: device, threads and so on; None takes the defaults.
 
         Raises:
             ModelFileError: missing, damaged, or no embedding model.
-            UnknownModelError: neither a file nor a path.
+            UnknownModelError: neither a file, nor a path, nor a bundled model's name.
             EngineError: llama.cpp cannot run it as the options demand.
         """
         file, engine = load_engine(model, "embed", options)

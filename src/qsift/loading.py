@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from .engine import EngineOptions
 from .errors import UnknownModelError
@@ -10,6 +11,9 @@ from .llama import LlamaEngine
 from .model_file import ModelFile
 from .selfcheck import extra_buffers
 from .specs import SPECS, Task
+
+BUNDLED = Path(__file__).parent / "demo"
+"""Where the demo pair lies, a .gguf file for each name."""
 
 
 def load_engine(
@@ -29,7 +33,7 @@ def load_engine(
 
 
 def open_model(model: str | os.PathLike[str]) -> ModelFile:
-    """Returns the facts of a GGUF.
+    """Returns the facts of a GGUF; ``model`` is its path, or the name of a bundled model.
 
     Raises:
         UnknownModelError, ModelFileError: as `load_engine`.
@@ -37,10 +41,13 @@ def open_model(model: str | os.PathLike[str]) -> ModelFile:
     path = os.fspath(model)
     if not isinstance(path, str):
         raise TypeError(f"The model is of type {type(path).__name__}; a path as str or os.PathLike is needed.")
+    spec = SPECS.get(path.lower())
+    if spec and spec.repo is None and not os.path.isfile(path):
+        return ModelFile.open(BUNDLED / f"{spec.name}.gguf")
     if os.path.exists(path) or path.endswith(".gguf") or os.sep in path:
         return ModelFile.open(path)
-    spec = SPECS.get(path.lower())
+    bundled = [spec.name for spec in SPECS.values() if spec.repo is None]
     advice = None
     if spec:
         advice = f"Convert a checkpoint of {spec.repo} with: qsift convert FOLDER. Then pass the .gguf file."
-    raise UnknownModelError(path, advice=advice)
+    raise UnknownModelError(path, bundled, advice=advice)

@@ -60,6 +60,12 @@ class ModelFile:
     cache_bytes_per_token: int
     nbytes: int
 
+    @property
+    def note(self) -> str | None:
+        """What to know before using it; None where there is nothing to say."""
+        spec = SPECS.get(self.name.lower())
+        return spec.note if spec else None
+
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ModelFile:
         """Returns the facts of a GGUF.

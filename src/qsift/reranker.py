@@ -75,14 +75,14 @@ class Reranker:
         """Returns the reranker of a GGUF file.
 
         Args:
-            model: path of a .gguf file, from `qsift convert` or from elsewhere.
+            model: path of a .gguf file, from `qsift convert` or from elsewhere, or "demo-reranker", which is bundled.
             template: "card" for the model card's prompt, "evaluation" for that of the authors'
                 evaluation code; None takes the file's own, which is "card" unless it says otherwise.
             options: device, threads and so on; None takes the defaults.
 
         Raises:
             ModelFileError: missing, damaged, no reranker, or no head to score with.
-            UnknownModelError: neither a file nor a path.
+            UnknownModelError: neither a file, nor a path, nor a bundled model's name.
             EngineError: llama.cpp cannot run it as the options demand.
         """
         file, engine = load_engine(model, "rerank", options)

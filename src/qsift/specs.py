@@ -1,4 +1,4 @@
-"""Static facts of the released models.
+"""Static facts of the released models and of the bundled demo pair.
 
 Nothing here decides how a checkpoint is read (sizes come from its config.json, ids from its
 tokenizer); the table serves what has no file to look at: names, help texts, and the one property
@@ -19,19 +19,20 @@ MIN_DIM = 32
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One released model; fields are named as in its config.json where they stand there.
+    """One model, released or bundled; fields are named as in its config.json where they stand there.
 
     Attributes:
         name: qsift's name, in lower case.
-        repo: repository of the official checkpoint.
+        repo: repository of the official checkpoint; None for a bundled model.
         task: "embed" or "rerank".
         num_hidden_layers, hidden_size, intermediate_size, num_attention_heads,
             num_key_value_heads, head_dim: the shape.
         tie_word_embeddings: False where the output head is a matrix of its own.
+        instead_use: for a bundled model, the name of the released one for real work; else None.
     """
 
     name: str
-    repo: str
+    repo: str | None
     task: Task
     num_hidden_layers: int
     hidden_size: int
@@ -40,6 +41,14 @@ class ModelSpec:
     num_key_value_heads: int
     head_dim: int
     tie_word_embeddings: bool
+    instead_use: str | None = None
+
+    @property
+    def note(self) -> str | None:
+        """What to know before using it; None for a released model."""
+        if self.instead_use is None:
+            return None
+        return f"for trying out and for tests, not for production; for real work use {self.instead_use}"
 
 
 def _family(size: str, shape: tuple[int, int, int, int], *, tied: bool) -> tuple[ModelSpec, ModelSpec]:
@@ -52,12 +61,18 @@ def _family(size: str, shape: tuple[int, int, int, int], *, tied: bool) -> tuple
     return spec("Embedding", "embed"), spec("Reranker", "rerank")
 
 
+def _demo(kind: str, task: Task, layers: int) -> ModelSpec:
+    return ModelSpec(f"demo-{kind}", None, task, layers, 256, 768, 4, 2, 64, True, instead_use=f"qwen3-{kind}-0.6b")
+
+
 SPECS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
         *_family("0.6B", (28, 1024, 3072, 16), tied=True),
         *_family("4B", (36, 2560, 9728, 32), tied=True),
         *_family("8B", (36, 4096, 12288, 32), tied=False),
+        _demo("embedding", "embed", 3),
+        _demo("reranker", "rerank", 4),
     )
 }
-"""The six released models by name. Source: their config.json on the hub."""
+"""The six released models and the bundled demo pair by name. Source: their config.json."""
