@@ -21,6 +21,7 @@ from .errors import (
     UnknownModelError,
 )
 from .model_file import ModelFile
+from .passages import Document, Passage, Section, Splitter
 from .prompts import QUERY_INSTRUCTION, RERANK_TEMPLATES
 from .reranker import Hit, Reranker
 from .specs import SPECS, ModelSpec
@@ -33,6 +34,7 @@ __all__ = [
     "RERANK_TEMPLATES",
     "SPECS",
     "ConversionError",
+    "Document",
     "DownloadError",
     "Embedder",
     "Engine",
@@ -46,8 +48,11 @@ __all__ = [
     "ModelFileError",
     "ModelSpec",
     "NonFiniteError",
+    "Passage",
     "QsiftError",
     "Reranker",
+    "Section",
+    "Splitter",
     "UnknownModelError",
     "similarity",
 ]

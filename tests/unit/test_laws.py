@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 # A file imports only from rows above its own; files of one row do not know each other.
 LAYERS = {
     "src/qsift": (
-        {"errors", "machine", "normalization", "specs", "prompts", "vectors"},
-        {"gguf_header", "manifest", "tokenization"},
+        {"borders", "errors", "machine", "normalization", "specs", "prompts", "vectors"},
+        {"gguf_header", "manifest", "passages", "tokenization"},
         {"batching", "engine", "model_file"},
         {"llama_library", "runner"},
         {"llama"},
