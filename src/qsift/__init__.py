@@ -6,10 +6,12 @@
 Importing this package loads numpy and nothing heavier; llama.cpp is loaded with the first model.
 """
 
+from .documents import find_documents
 from .embedder import Embedder
 from .engine import Engine, EngineOptions
 from .errors import (
     ConversionError,
+    DocumentError,
     DownloadError,
     EngineError,
     EngineMemoryError,
@@ -35,6 +37,7 @@ __all__ = [
     "SPECS",
     "ConversionError",
     "Document",
+    "DocumentError",
     "DownloadError",
     "Embedder",
     "Engine",
@@ -54,5 +57,6 @@ __all__ = [
     "Section",
     "Splitter",
     "UnknownModelError",
+    "find_documents",
     "similarity",
 ]

@@ -9,6 +9,7 @@
     │  ├─ EngineMemoryError
     │  └─ NonFiniteError      .index
     ├─ ConversionError        .problems
+    ├─ DocumentError          .source .reason
     └─ MissingExtraError      .package .extra    (also an ImportError)
 
 A caller's bug (a number where a text belongs, a width out of range) stays a TypeError or a
@@ -131,6 +132,20 @@ class ConversionError(QsiftError):
         lines = "".join(f"\n  - {problem}" for problem in self.problems)
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         super().__init__(f"The checkpoint was not converted ({count}):{lines}")
+
+
+class DocumentError(QsiftError):
+    """A document that cannot be read: it is gone, damaged, locked, or no text.
+
+    Attributes:
+        source: the document's name.
+        reason: one or more sentences, also the message after the name.
+    """
+
+    def __init__(self, source: str, reason: str) -> None:
+        self.source = source
+        self.reason = reason
+        super().__init__(f"{source!r}: {reason}")
 
 
 class MissingExtraError(QsiftError, ImportError):

@@ -19,10 +19,10 @@ ROOT = Path(__file__).parents[2]
 # A file imports only from rows above its own; files of one row do not know each other.
 LAYERS = {
     "src/qsift": (
-        {"borders", "errors", "machine", "normalization", "specs", "prompts", "vectors"},
+        {"borders", "errors", "machine", "normalization", "specs", "prompts", "text_files", "vectors"},
         {"gguf_header", "manifest", "passages", "tokenization"},
-        {"batching", "engine", "model_file"},
-        {"llama_library", "runner"},
+        {"batching", "engine", "html_text", "model_file", "pdf_text"},
+        {"documents", "llama_library", "runner"},
         {"llama"},
         {"selfcheck"},
         {"loading"},
@@ -47,10 +47,12 @@ LAYERS = {
 SHARED_WITH_CONVERT = {"errors", "gguf_header", "llama_library", "manifest", "model_file", "prompts", "specs"}
 # Foreign packages and the files that may import them; numpy is everywhere.
 DOORS = {
+    "charset_normalizer": {"src/qsift/text_files.py"},
     "click": {f"src/qsift/cli{part}.py" for part in ("", "_console", "_output", "_texts")},
     "gguf": {"convert/gguf_file.py"},
     "huggingface_hub": {"src/qsift/hub.py"},
     "llama_cpp": {"src/qsift/llama_library.py"},
+    "pypdfium2": {"src/qsift/pdf_text.py"},
     "safetensors": {"convert/checkpoint.py"},
     "tqdm": {"src/qsift/runner.py", "convert/__init__.py"},
 }
