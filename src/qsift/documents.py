@@ -115,7 +115,7 @@ def _children(folder: str, *, is_given: bool) -> list[str]:
 
 def _kind(path: str) -> Kind:
     """Returns what a file is, from its name and its first bytes."""
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         head = file.read(HEAD_BYTES)
     suffix = _suffix(path)
     if suffix == "pdf":
