@@ -10,6 +10,7 @@
     │  └─ NonFiniteError      .index
     ├─ ConversionError        .problems
     ├─ DocumentError          .source .reason
+    ├─ SearchIndexError       .path .reason
     └─ MissingExtraError      .package .extra    (also an ImportError)
 
 A caller's bug (a number where a text belongs, a width out of range) stays a TypeError or a
@@ -146,6 +147,20 @@ class DocumentError(QsiftError):
         self.source = source
         self.reason = reason
         super().__init__(f"{source!r}: {reason}")
+
+
+class SearchIndexError(QsiftError):
+    """A search index that is missing, damaged, in use, or made with another model.
+
+    Attributes:
+        path: the index's folder.
+        reason: one or more sentences, also the message after the folder's name.
+    """
+
+    def __init__(self, path: str | PathLike[str], reason: str) -> None:
+        self.path = fspath(path)
+        self.reason = reason
+        super().__init__(f"{self.path!r}: {reason}")
 
 
 class MissingExtraError(QsiftError, ImportError):
