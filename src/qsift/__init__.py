@@ -20,12 +20,17 @@ from .errors import (
     ModelFileError,
     NonFiniteError,
     QsiftError,
+    SearchIndexError,
     UnknownModelError,
 )
+from .index_filter import Filter
+from .index_ranking import Candidate
+from .index_settings import IndexOptions
 from .model_file import ModelFile
 from .passages import Document, Passage, Section, Splitter
 from .prompts import QUERY_INSTRUCTION, RERANK_TEMPLATES
 from .reranker import Hit, Reranker
+from .search_index import IndexChanges, IndexInfo, SearchIndex
 from .specs import SPECS, ModelSpec
 from .vectors import similarity
 
@@ -35,6 +40,7 @@ __all__ = [
     "QUERY_INSTRUCTION",
     "RERANK_TEMPLATES",
     "SPECS",
+    "Candidate",
     "ConversionError",
     "Document",
     "DocumentError",
@@ -44,7 +50,11 @@ __all__ = [
     "EngineError",
     "EngineMemoryError",
     "EngineOptions",
+    "Filter",
     "Hit",
+    "IndexChanges",
+    "IndexInfo",
+    "IndexOptions",
     "InputTooLongError",
     "MissingExtraError",
     "ModelFile",
@@ -54,6 +64,8 @@ __all__ = [
     "Passage",
     "QsiftError",
     "Reranker",
+    "SearchIndex",
+    "SearchIndexError",
     "Section",
     "Splitter",
     "UnknownModelError",

@@ -19,14 +19,15 @@ ROOT = Path(__file__).parents[2]
 # A file imports only from rows above its own; files of one row do not know each other.
 LAYERS = {
     "src/qsift": (
-        {"borders", "errors", "machine", "normalization", "specs", "prompts", "text_files", "vectors"},
+        {"borders", "errors", "index_filter", "machine", "normalization", "specs", "prompts", "text_files", "vectors"},
         {"gguf_header", "manifest", "passages", "tokenization"},
-        {"batching", "engine", "html_text", "model_file", "pdf_text"},
-        {"documents", "llama_library", "runner"},
-        {"llama"},
+        {"batching", "engine", "html_text", "index_batches", "index_ranking", "model_file", "pdf_text"},
+        {"documents", "fingerprint", "index_table", "llama_library", "runner"},
+        {"index_retrieval", "index_settings", "llama"},
         {"selfcheck"},
         {"loading"},
         {"embedder", "reranker"},
+        {"search_index"},
         {"__init__"},
         {"doctor", "cli_console", "cli_output", "cli_texts"},
         {"cli"},
@@ -49,10 +50,13 @@ SHARED_WITH_CONVERT = {"errors", "gguf_header", "llama_library", "manifest", "mo
 DOORS = {
     "charset_normalizer": {"src/qsift/text_files.py"},
     "click": {f"src/qsift/cli{part}.py" for part in ("", "_console", "_output", "_texts")},
+    "filelock": {"src/qsift/index_table.py"},
     "gguf": {"convert/gguf_file.py"},
     "huggingface_hub": {"src/qsift/hub.py"},
+    "lancedb": {"src/qsift/index_table.py"},
     "llama_cpp": {"src/qsift/llama_library.py"},
     "pypdfium2": {"src/qsift/pdf_text.py"},
+    "pyarrow": {"src/qsift/index_table.py"},
     "safetensors": {"convert/checkpoint.py"},
     "tqdm": {"src/qsift/runner.py", "convert/__init__.py"},
 }

@@ -1,0 +1,445 @@
+"""The index that lasts: what it keeps, what it refuses, what it finds. Real LanceDB, a tiny real model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import index_killer
+import numpy as np
+import pytest
+
+from qsift import (
+    Candidate,
+    Document,
+    DocumentError,
+    Embedder,
+    EngineOptions,
+    Filter,
+    IndexOptions,
+    SearchIndex,
+    SearchIndexError,
+    Section,
+)
+from qsift.vectors import normalize, quantize
+
+ONE_THREAD = EngineOptions(threads=1)
+Gguf = Callable[..., Path]
+ODD_SOURCES = (
+    'it\'s "a".md',
+    "%_*",
+    "a\\b",
+    "nul\0x",
+    "docs/量子.md",
+    "🎉",
+    "''; --",
+    "x' OR '1'='1",
+    "new\nline",
+    " ",
+)
+ODD_TEXTS = (
+    'She said: "it\'s"',
+    "nul \0 inside",
+    "emoji 🎉👩‍👩‍👧",
+    "tab\tand\r\nlines\n",
+    "e\u0301 decomposed",
+    "量子计算的基本原理",
+)
+
+
+@pytest.fixture(scope="module")
+def embedder(gguf: Gguf) -> Iterator[Embedder]:
+    with Embedder.load(gguf("embed"), options=ONE_THREAD) as embedder:
+        yield embedder
+
+
+@pytest.fixture
+def index(tmp_path: Path, embedder: Embedder) -> Iterator[SearchIndex]:
+    with SearchIndex.open(tmp_path / "index", embedder) as index:
+        yield index
+
+
+def document(source: str, *texts: str, stamp: str = "1", kind: str = "text", modified: float = 0.0) -> Document:
+    """Returns a document with a passage for each text."""
+    return Document(source, kind, stamp, modified, lambda: [Section(text, line) for line, text in enumerate(texts, 1)])
+
+
+def numbered(n: int, *, n_passages: int = 2, stamp: str = "1") -> list[Document]:
+    texts = lambda i: [f"passage {part} of document {i}, version {stamp}" for part in range(n_passages)]  # noqa: E731
+    return [document(f"docs/{i:04}.md", *texts(i), stamp=stamp) for i in range(n)]
+
+
+def unreadable(source: str, *first: str) -> Document:
+    def read() -> Iterator[Section]:
+        yield from map(Section, first)
+        raise DocumentError(source, "It is on fire.")
+
+    return Document(source, "text", "1", 0.0, read)
+
+
+def contents(index: SearchIndex) -> Counter[tuple[str, str]]:
+    """Returns how often each (source, text) is found by a search that must find everything."""
+    return Counter((hit.passage.source, hit.passage.text) for hit in everything(index))
+
+
+def everything(index: SearchIndex, where: Filter | None = None) -> list[Candidate]:
+    query = np.ones(index.embedder.width, np.float32)
+    return index.search(query, "", candidates=100_000, mode="vector", where=where)
+
+
+def expected(documents: Iterable[Document]) -> Counter[tuple[str, str]]:
+    return Counter((document.source, section.text) for document in documents for section in document.read())
+
+
+def find(index: SearchIndex, query: str, **options: object) -> list[Candidate]:
+    return index.search(index.embedder.encode_query(query), query, **options)  # type: ignore[arg-type]
+
+
+def test_what_goes_in_comes_out_to_the_letter(tmp_path: Path, embedder: Embedder) -> None:
+    documents = [document(source, *ODD_TEXTS, kind="markdown", modified=12.25) for source in ODD_SOURCES]
+    with SearchIndex.open(tmp_path / "index", embedder) as index:
+        index.add(documents)
+    with SearchIndex.open(tmp_path / "index", embedder, create=False) as index:
+        assert contents(index) == expected(documents)
+        passage = find(index, ODD_TEXTS[3], mode="vector", where=Filter(glob="%_[*]"), candidates=9)[0].passage
+        assert (passage.source, passage.kind, passage.page, passage.modified) == ("%_*", "markdown", None, 12.25)
+        assert passage.line in range(1, len(ODD_TEXTS) + 1) and passage.end_line >= passage.line
+
+
+@pytest.mark.parametrize("source", ODD_SOURCES)
+def test_an_odd_name_is_changed_and_removed_alone(index: SearchIndex, source: str) -> None:
+    documents = [document(name, f"text of {name}", "a second one") for name in ODD_SOURCES]
+    index.add(documents)
+    changed = [document(d.source, "changed", stamp="2") if d.source == source else d for d in documents]
+    assert index.update(changed).changed == 1
+    assert contents(index) == expected(changed)
+    assert index.remove([source]) == 1
+    assert contents(index) == expected(d for d in documents if d.source != source)
+
+
+def test_a_lone_surrogate_is_refused_and_named(index: SearchIndex) -> None:
+    with pytest.raises(ValueError, match=r"Of .a\.md., passage 1 holds the lone surrogate"):
+        index.add([document("a.md", "fine", "not \ud800 fine")])
+    with pytest.raises(ValueError, match="The name of document 1 holds the lone surrogate"):
+        index.add([document("fine", "fine"), document("a\udcff.md", "fine")])
+    assert index.info().passages == 0
+
+
+def test_an_update_embeds_only_what_changed_and_removes_what_is_gone(
+    index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = numbered(40)
+    first = index.update(documents)
+    assert (first.added, first.embedded) == (40, 80)
+    again = index.update(documents)
+    assert (again.added, again.changed, again.removed, again.unchanged, again.embedded) == (0, 0, 0, 40, 0)
+    changed = document(documents[0].source, next(iter(documents[0].read())).text, "new", "newer", stamp="2")
+    now = [changed, *documents[5:]]
+    result = index.update(now)
+    assert (result.changed, result.removed, result.unchanged) == (1, 4, 35)
+    assert result.embedded == 2, "the passage that did not change keeps its vector"
+    assert contents(index) == expected(now)
+
+
+def test_an_update_removes_nothing_outside_of_where_it_was_told_to_look(index: SearchIndex) -> None:
+    kept = [document("docs2/a", "a"), document("other/b", "b")]
+    index.add([*kept, document("docs/c", "c"), document("docs/deep/d", "d")])
+    assert index.update([], within=["docs/"]).removed == 2
+    assert contents(index) == expected(kept)
+    with pytest.raises(TypeError, match="pass a list of str"):
+        index.update([], within="docs")
+
+
+def test_documents_without_text_are_remembered_and_never_found(index: SearchIndex) -> None:
+    reads = []
+
+    def read() -> list[Section]:
+        reads.append(1)
+        return [Section("  ")]
+
+    empty = Document("empty", "text", "1", 0.0, read)
+    index.update([empty, document("full", "some words")])
+    index.update([empty, document("full", "some words")])
+    assert len(reads) == 1
+    assert {hit.passage.source for hit in [*everything(index), *find(index, "words empty")]} == {"full"}
+    info = index.info()
+    assert (info.documents, info.passages, info.incomplete) == (2, 1, 0)
+
+
+def test_a_document_that_cannot_be_read_is_named_and_keeps_what_was_there(index: SearchIndex) -> None:
+    before = document("a", "old text")
+    index.update([before])
+    named = []
+    broken = replace(unreadable("a", "half of the new text"), stamp="2")
+    result = index.update([broken, document("b", "fine")], on_skip=lambda *skipped: named.append(skipped))
+    assert named == [("a", "It is on fire.")] and result.skipped == 1
+    assert contents(index) == expected([before, document("b", "fine")])
+    with pytest.raises(DocumentError, match="on fire"):
+        index.update([broken])
+
+
+def test_two_documents_of_one_name_are_refused_and_one_twice_is_not(index: SearchIndex) -> None:
+    same = document("a", "text")
+    assert index.add([same, same]).added == 1
+    with pytest.raises(ValueError, match="Document 1 is another one named 'b'"):
+        index.add([document("b", "one"), document("b", "two", stamp="2")])
+
+
+def test_a_document_larger_than_a_batch_goes_on_where_it_was_broken_off(tmp_path: Path, embedder: Embedder) -> None:
+    texts = [f"passage number {i}" for i in range(45)]
+    with SearchIndex.open(tmp_path / "index", embedder, options=IndexOptions(batch=10)) as index:
+        index.add([document("large", *(f"old {text}" for text in texts[:25]), stamp="0"), document("small", "s")])
+        broken = unreadable("large", *texts[:38])
+        index.add([broken], on_skip=lambda source, reason: None)
+        assert index.info().incomplete == 1
+        assert contents(index) == expected([document("large", *texts[:30]), document("small", "s")])
+        result = index.add([document("large", *texts)])
+        assert result.embedded == 45 - 30 + 1, "the last row that was there says whether it is the last"
+        assert contents(index) == expected([document("large", *texts), document("small", "s")])
+        assert index.info().incomplete == 0
+        assert index.add([document("large", *texts)]).unchanged == 1
+
+
+def test_another_model_width_or_precision_is_refused(tmp_path: Path, embedder: Embedder, gguf: Gguf) -> None:
+    with SearchIndex.open(tmp_path / "index", embedder, options=IndexOptions(truncate_dim=32)) as index:
+        index.add([document("a", "text")])
+        assert index.info().width == 32
+    with (
+        Embedder.load(gguf("embed-f16")) as other,
+        pytest.raises(SearchIndexError, match="Load that model's file") as caught,
+    ):
+        SearchIndex.open(tmp_path / "index", other)
+    assert caught.value.path == str(tmp_path / "index")
+    for options in (IndexOptions(truncate_dim=64), IndexOptions(precision="int8"), IndexOptions(max_tokens=100)):
+        with pytest.raises(SearchIndexError, match=r"Leave .* out, or index again"):
+            SearchIndex.open(tmp_path / "index", embedder, options=options)
+    with SearchIndex.open(tmp_path / "index", embedder) as index:
+        assert find(index, "text")[0].passage.source == "a"
+
+
+def test_another_quantisation_is_another_model(tmp_path: Path, gguf: Gguf) -> None:
+    with Embedder.load(gguf("embed", "f16")) as one, Embedder.load(gguf("embed", "q8_0")) as other:
+        SearchIndex.open(tmp_path / "index", one).close()
+        with pytest.raises(SearchIndexError, match=r"in f16 and its vectors mean nothing to .* in q8_0"):
+            SearchIndex.open(tmp_path / "index", other)
+
+
+def test_what_is_no_index_is_refused_and_left_alone(tmp_path: Path, embedder: Embedder) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("dear diary")
+    with pytest.raises(SearchIndexError, match="holds other files"):
+        SearchIndex.open(tmp_path / "notes", embedder)
+    with pytest.raises(SearchIndexError, match="no folder"):
+        SearchIndex.open(tmp_path / "notes" / "diary.txt", embedder)
+    with pytest.raises(SearchIndexError, match="There is no index"):
+        SearchIndex.open(tmp_path / "nowhere", embedder, create=False)
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["notes", "diary.txt"]
+
+
+def test_a_damaged_index_is_an_error_of_ours(tmp_path: Path, embedder: Embedder) -> None:
+    with SearchIndex.open(tmp_path / "index", embedder) as index:
+        index.add(numbered(3))
+        for path in (tmp_path / "index").rglob("*.lance"):
+            if path.is_file():
+                path.write_bytes(b"rubbish")
+    with (
+        SearchIndex.open(tmp_path / "index", embedder) as index,
+        pytest.raises(SearchIndexError, match="LanceDB failed"),
+    ):
+        everything(index)
+
+
+def test_a_folder_whose_making_was_broken_off_becomes_an_index(tmp_path: Path, embedder: Embedder) -> None:
+    (tmp_path / "index" / "passages.lance" / "data").mkdir(parents=True)
+    with SearchIndex.open(tmp_path / "index", embedder) as index:
+        assert index.add(numbered(3)).added == 3
+
+
+def test_chinese_words_are_found_inside_a_sentence(index: SearchIndex) -> None:
+    index.add([document("a", "量子计算的基本原理"), document("b", "烘焙面包的方法"), document("c", "Baking bread")])
+    assert [hit.passage.source for hit in find(index, "量子计算", mode="text")] == ["a"]
+    assert [hit.passage.source for hit in find(index, "面包", mode="text")] == ["b"]
+    assert [hit.passage.source for hit in find(index, "bake", mode="text")] == ["c"]
+
+
+@pytest.mark.parametrize(
+    "query", ["", "  ", "!!!", '"unclosed', "a AND (b", "text:zebra", "nul\0", "*", "\\", "zebra~2"]
+)
+def test_queries_are_words_and_no_syntax(index: SearchIndex, query: str) -> None:
+    index.add([document("a", "a zebra")])
+    assert len(find(index, query)) == 1
+
+
+def test_hybrid_ranks_by_both_and_every_hit_carries_its_cosine(index: SearchIndex) -> None:
+    documents = numbered(30, n_passages=1)
+    index.add(documents)
+    query = "passage of document 17"
+    vector = index.embedder.encode_query(query)
+    hits = index.search(vector, query, candidates=20)
+    by_vector = index.search(vector, query, candidates=20, mode="vector")
+    by_text = index.search(vector, query, candidates=20, mode="text")
+    assert [hit.rank for hit in hits] == list(range(1, 21))
+    for place, ranking in (("vector_rank", by_vector), ("text_rank", by_text)):
+        ranks = {hit.passage.source: rank for rank, hit in enumerate(ranking, 1)}
+        assert all(getattr(hit, place) == ranks.get(hit.passage.source) for hit in hits)
+    scores = [sum(1 / (60 + rank) for rank in (hit.vector_rank, hit.text_rank) if rank) for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+    for hit in hits:
+        assert hit.similarity == pytest.approx(
+            float(vector @ index.embedder.encode_document(hit.passage.text)), abs=1e-3
+        )
+
+
+def test_filters_keep_to_names_kinds_and_times(index: SearchIndex) -> None:
+    index.add(
+        [
+            document("docs/a.md", "text", kind="markdown", modified=10),
+            document("docs/deep/b.md", "text", kind="markdown", modified=20),
+            document("src/c.py", "text", kind="code", modified=30),
+            document("a+b(c)[d].md", "text", kind="markdown", modified=40),
+        ]
+    )
+
+    def names(**limits: object) -> set[str]:
+        where = Filter(**limits)  # type: ignore[arg-type]
+        found = [
+            {hit.passage.source for hit in find(index, "text", mode=mode, where=where)} for mode in ("vector", "text")
+        ]
+        coarse = {hit.passage.source for hit in find(index, "text", mode="vector", where=where, coarse_dim=32)}
+        assert found[0] == found[1] == coarse
+        return found[0]
+
+    assert names(glob="docs/*.md") == {"docs/a.md", "docs/deep/b.md"}
+    assert names(glob="docs/**/?.md") == {"docs/a.md", "docs/deep/b.md"}
+    assert names(glob="*.[!m]?") == {"src/c.py"}
+    assert names(glob="a+b(c)[[]d].md") == {"a+b(c)[d].md"}
+    assert names(kinds=("code",)) == {"src/c.py"}
+    assert names(modified_after=20, modified_before=30) == {"docs/deep/b.md", "src/c.py"}
+    assert names(glob="*.md", kinds=("code",)) == set()
+    with pytest.raises(ValueError, match="opens a bracket"):
+        names(glob="a[b")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"mode": "both"}, "mode is 'both'; allowed are hybrid, vector, text"),
+        ({"candidates": 0}, "candidates is 0"),
+        ({"coarse_dim": 1000}, "1000"),
+        ({"vector": [0.0] * 64}, "only zeros"),
+        ({"vector": [float("nan")] * 64}, "NaN"),
+        ({"vector": [1.0] * 3}, r"shape \(3,\)"),
+    ],
+)
+def test_a_search_that_makes_no_sense_is_refused(
+    index: SearchIndex, arguments: dict[str, object], sentence: str
+) -> None:
+    vector = arguments.pop("vector", [1.0] * 64)
+    with pytest.raises(ValueError, match=sentence):
+        index.search(vector, "query", **arguments)  # type: ignore[arg-type]
+
+
+def test_the_approximate_index_finds_what_an_exact_search_finds(
+    tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors in clusters whose first entries weigh most, as Matryoshka training makes them; text "7" has row 7."""
+    generator = np.random.default_rng(0)
+    weights = 1 / (1 + np.arange(64) / 8)
+    centres = generator.normal(size=(100, 64))
+    cloud = centres[generator.integers(100, size=6000)] + generator.normal(size=(6000, 64))
+    rows = normalize((cloud * weights).astype(np.float32))
+    monkeypatch.setattr(
+        embedder, "encode_document", lambda texts, *, precision, **_: quantize(rows[[int(t) for t in texts]], precision)
+    )
+    documents = [document(f"{i % 10}/{i}", str(i)) for i in range(6000)]
+    queries = normalize(rows[::150] + 0.1 * generator.normal(size=(40, 64)).astype(np.float32))
+    recalls = {}
+    for name, options, coarse in (
+        ("approximate", IndexOptions(exact_rows=1000), None),
+        ("exact", IndexOptions(exact_rows=10_000), None),
+        ("int8", IndexOptions(precision="int8"), None),
+        ("coarse", IndexOptions(exact_rows=10_000), 48),
+    ):
+        with SearchIndex.open(tmp_path / name, embedder, options=options) as index:
+            index.add(documents)
+            assert index.info().search == ("IVF_SQ" if name == "approximate" else "exact")
+            for tenth, cosines in ((None, queries @ rows.T), ("3/*", queries @ rows[3::10].T)):
+                best = np.argsort(-cosines, axis=1)[:, :50] * (10 if tenth else 1) + (3 if tenth else 0)
+                where = Filter(glob=tenth) if tenth else None
+                found = [index.search(query, "", mode="vector", where=where, coarse_dim=coarse) for query in queries]
+                hits = [
+                    len({int(hit.passage.text) for hit in one} & {*two}) for one, two in zip(found, best, strict=True)
+                ]
+                recalls[name, tenth] = sum(hits) / 50 / len(queries)
+                errors = [
+                    abs(h.similarity - float(q @ rows[int(h.passage.text)]))
+                    for q, o in zip(queries, found, strict=True)
+                    for h in o
+                ]
+                assert max(errors) < (0.01 if name == "int8" else 1e-5)
+    assert recalls["exact", None] == recalls["exact", "3/*"] == 1
+    assert all(recall >= 0.98 for recall in recalls.values()), recalls
+
+
+def test_rows_that_no_index_has_seen_are_found(index: SearchIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    index.add([document("a", "a zebra")])
+    with monkeypatch.context() as patch:
+        patch.setattr(type(index._table), "optimize", lambda self, exact_rows: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            index.add([document("b", "another zebra")])
+    assert not index._table.is_optimized()
+    assert {hit.passage.source for hit in find(index, "zebra", mode="text")} == {"a", "b"}
+    assert index.add([]).embedded == 0
+    assert index._table.is_optimized()
+
+
+def test_a_second_writer_waits_its_turn_or_is_refused(tmp_path: Path, embedder: Embedder) -> None:
+    """One holds the lock in the middle of a batch; the impatient one is refused, the patient one gets its turn."""
+    path, inside, go_on = tmp_path / "index", threading.Event(), threading.Event()
+
+    def slow() -> Iterator[Document]:
+        yield from numbered(20)
+        inside.set()
+        assert go_on.wait(60)
+
+    with (
+        SearchIndex.open(path, embedder) as one,
+        SearchIndex.open(path, embedder, options=IndexOptions(wait=0)) as hasty,
+    ):
+        patient = SearchIndex.open(path, embedder, options=IndexOptions(wait=60))
+        writers = [threading.Thread(target=one.add, args=(slow(),))]
+        writers[0].start()
+        assert inside.wait(60)
+        with pytest.raises(SearchIndexError, match="Another process is writing"):
+            hasty.add([document("hasty", "text")])
+        writers.append(threading.Thread(target=patient.add, args=([document("patient", "text")],)))
+        writers[1].start()
+        go_on.set()
+        for writer in writers:
+            writer.join()
+        assert contents(hasty) == expected([*numbered(20), document("patient", "text")])
+
+
+def test_without_lancedb_the_sentence_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['lancedb'] = None\n"
+        "import qsift\n"
+        "try: import qsift.index_table\n"
+        "except qsift.MissingExtraError as error: print(error, error.package, error.extra)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == (
+        "A search index needs lancedb. Install it with: pip install 'qsift[index]'. lancedb index"
+    )
+
+
+def test_twenty_kills_lose_nothing_and_leave_nothing_twice(tmp_path: Path, gguf: Gguf) -> None:
+    command = [sys.executable, "-W", "ignore", index_killer.__file__, str(gguf("embed")), str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) >= 12, "most rounds must be broken off for this test to mean anything"
