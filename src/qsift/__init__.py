@@ -30,6 +30,7 @@ from .model_file import ModelFile
 from .passages import Document, Passage, Section, Splitter
 from .prompts import QUERY_INSTRUCTION, RERANK_TEMPLATES
 from .reranker import Hit, Reranker
+from .search import PassageList, SearchHit, SearchPipeline
 from .search_index import IndexChanges, IndexInfo, SearchIndex
 from .specs import SPECS, ModelSpec
 from .vectors import similarity
@@ -62,10 +63,13 @@ __all__ = [
     "ModelSpec",
     "NonFiniteError",
     "Passage",
+    "PassageList",
     "QsiftError",
     "Reranker",
+    "SearchHit",
     "SearchIndex",
     "SearchIndexError",
+    "SearchPipeline",
     "Section",
     "Splitter",
     "UnknownModelError",

@@ -8,48 +8,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import partial
 from typing import Any, get_args
 
 import click
 
 from . import __version__
-from .cli_console import Group, run, silence, tell
+from .cli_console import Group, run, tell
+from .cli_options import all_of, as_json_option, engine, engine_options, shows_progress, stderr_options
 from .cli_output import Format, opened, print_facts, print_hits, print_json, write_jsonl, write_npy, write_table
+from .cli_search import index, search
 from .cli_texts import Texts
-from .engine import CacheType, Device, EngineOptions
 from .prompts import RERANK_TEMPLATES
 from .specs import TASKS
 from .vectors import PRECISIONS
 
-Decorator = Callable[[Any], Any]
-
-
-def _all_of(*options: Decorator) -> Decorator:
-    """Returns a decorator that adds options to a command in the order of its help text."""
-
-    def add(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-def _quieten(_context: click.Context, _option: click.Parameter, quiet: bool) -> bool:
-    if quiet:
-        silence()
-    return quiet
-
-
 _readable = click.Path(exists=True, dir_okay=False, allow_dash=True)
-_stderr_options = _all_of(
-    click.option("--progress/--no-progress", default=None, help="[default: where stderr is a terminal]"),
-    click.option("--quiet", "-q", is_flag=True, callback=_quieten, help="No progress, no warnings: errors only."),
-)
-_text_options = _all_of(
+_text_options = all_of(
     click.option("--file", "-f", "files", type=_readable, multiple=True, help="Read texts from a file, one a line."),
     click.option("--whole-files", is_flag=True, help="Take each --file as one text."),
     click.option("--jsonl", type=_readable, multiple=True, help="Read texts from JSON lines, one object a line."),
@@ -57,18 +33,6 @@ _text_options = _all_of(
     click.option("--max-tokens", type=int, help="Longest input in tokens.  [default: the model's context]"),
     click.option("--truncate/--no-truncate", default=True, show_default=True, help="Cut longer texts, or refuse them."),
 )
-_engine_options = _all_of(
-    click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True),
-    click.option("--gpu-layers", type=click.IntRange(0), help="Blocks on the GPU.  [default: all]"),
-    click.option("--main-gpu", type=click.IntRange(0), help="Number of the one GPU to use.  [default: all]"),
-    click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: physical cores]"),
-    click.option("--flash-attention/--no-flash-attention", default=None, help="[default: llama.cpp decides]"),
-    click.option("--cache-type", type=click.Choice(get_args(CacheType)), default="f16", show_default=True),
-    click.option("--batch-tokens", type=click.IntRange(1), help="Tokens of one decode call."),
-    click.option("--share-prefixes/--no-share-prefixes", default=True, show_default=True),
-    click.option("--extra-buffers/--no-extra-buffers", default=None, help="[default: as qsift doctor says]"),
-)
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -77,13 +41,17 @@ def cli() -> None:
     """Qwen3-Embedding and Qwen3-Reranker on llama.cpp."""
 
 
+cli.add_command(search)
+cli.add_command(index)
+
+
 @cli.command()
 @click.argument("checkpoint")
 @click.argument("out", required=False)
 @click.option("--quant", "quants", default="q8_0", show_default=True, metavar="Q[,Q…]", help="What to write.")
 @click.option("--task", type=click.Choice(TASKS), help="Needed where the checkpoint does not say.")
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
-@_stderr_options
+@stderr_options
 def convert(checkpoint: str, out: str | None, quants: str, task: Any, force: bool, **options: Any) -> None:
     """Convert a Hugging Face CHECKPOINT to GGUF.
 
@@ -111,8 +79,8 @@ def convert(checkpoint: str, out: str | None, quants: str, task: Any, force: boo
 @click.option("--format", "form", type=click.Choice(get_args(Format)), help="[default: jsonl; npy for a .npy output]")
 @click.option("--with-text", is_flag=True, help="Repeat each text in its JSON line.")
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write to a file instead of stdout.")
-@_engine_options
-@_stderr_options
+@engine_options
+@stderr_options
 def embed(model: str, texts: tuple[str, ...], **options: Any) -> None:
     """Embed texts with MODEL, a .gguf file or demo-embedding.
 
@@ -124,7 +92,7 @@ def embed(model: str, texts: tuple[str, ...], **options: Any) -> None:
     source, form, output = _texts(texts, options), _format(options), options["output"]
     if options["instruction"] is not None and not options["is_query"]:
         raise click.UsageError("--instruction is for queries, and documents stand bare. Add --query.")
-    with Embedder.load(model, options=_engine(options)) as embedder:
+    with Embedder.load(model, options=engine(options)) as embedder:
         instruction = embedder.instruction if options["instruction"] is None else options["instruction"]
         encode = partial(
             embedder.encode,
@@ -156,8 +124,8 @@ def embed(model: str, texts: tuple[str, ...], **options: Any) -> None:
 @click.option("--template", type=click.Choice(list(RERANK_TEMPLATES)), help="The prompt.  [default: the file's]")
 @click.option("--raw-scores", is_flag=True, help="Print the difference of the logits instead of P(yes).")
 @click.option("--format", "form", type=click.Choice(["table", "jsonl"]), default="table", show_default=True)
-@_engine_options
-@_stderr_options
+@engine_options
+@stderr_options
 def rerank(model: str, query: str, texts: tuple[str, ...], **options: Any) -> None:
     """Rank texts by how well they answer QUERY.
 
@@ -168,7 +136,7 @@ def rerank(model: str, query: str, texts: tuple[str, ...], **options: Any) -> No
     from .reranker import Reranker
 
     source = _texts(texts, options)
-    with Reranker.load(model, template=options["template"], options=_engine(options)) as reranker:
+    with Reranker.load(model, template=options["template"], options=engine(options)) as reranker:
         hits = reranker.rank(
             query,
             list(source),
@@ -184,7 +152,7 @@ def rerank(model: str, query: str, texts: tuple[str, ...], **options: Any) -> No
 
 @cli.command()
 @click.argument("model")
-@_as_json
+@as_json_option
 def info(model: str, as_json: bool) -> None:
     """Show what MODEL, a .gguf file or the name of a bundled model, says about itself."""
     from .loading import open_model
@@ -204,7 +172,7 @@ def info(model: str, as_json: bool) -> None:
 
 
 @cli.command()
-@_as_json
+@as_json_option
 @click.option("--again", is_flag=True, help="Run the self-check of llama.cpp's repacked weights anew, needed or not.")
 @click.pass_context
 def doctor(context: click.Context, as_json: bool, again: bool) -> None:
@@ -258,17 +226,11 @@ def _format(options: dict[str, Any]) -> str:
     return str(form)
 
 
-def _engine(options: dict[str, Any]) -> EngineOptions:
-    return EngineOptions(**{field.name: options[field.name] for field in fields(EngineOptions)})
-
-
 def _shows_progress(options: dict[str, Any], source: Texts | None = None, output: str | None = "") -> bool:
     """Returns whether to draw a bar: as asked, else for more than arguments and where it disturbs no results."""
-    if options["quiet"] or options["progress"] is not None:
-        return bool(options["progress"]) and not options["quiet"]
     few = source is not None and source.only_arguments
     clashes = output is None and sys.stdout.isatty()
-    return sys.stderr.isatty() and not few and not clashes
+    return shows_progress(options, otherwise=not few and not clashes)
 
 
 def main() -> None:

@@ -123,6 +123,18 @@ def print_hits(hits: Sequence[Mapping[str, Any]], *, as_table: bool) -> None:
             print_json({"rank": rank, **hit})
 
 
+def print_found(hits: Sequence[Mapping[str, Any]]) -> None:
+    """Prints passages for people: rank, scores and place in a line, then the passage as it stands, indented."""
+    for place, hit in enumerate(hits, 1):
+        lines = f"{hit['line']}" if hit["line"] == hit["end_line"] else f"{hit['line']}-{hit['end_line']}"
+        where = click.style(hit["source"], fg="green") + (f" page {hit['page']}" if hit["page"] else "") + f":{lines}"
+        score = "" if hit["score"] is None else click.style(f"{hit['score']:.3f}", bold=True) + "  "
+        first = click.style(f"(cosine {hit['similarity']:.3f}, rank {hit['rank']})", dim=True)
+        click.echo(f"{'' if place == 1 else chr(10)}{place:>3}  {score}{where}  {first}")
+        for line in hit["text"].splitlines():
+            click.echo("     " + "".join(c if c.isprintable() or c == chr(9) else " " for c in line))
+
+
 def print_json(value: Any) -> None:
     """Prints one object on one line of stdout."""
     click.echo(_to_json(value))

@@ -27,9 +27,11 @@ LAYERS = {
         {"selfcheck"},
         {"loading"},
         {"embedder", "reranker"},
-        {"search_index"},
+        {"search", "search_index"},
         {"__init__"},
         {"doctor", "cli_console", "cli_output", "cli_texts"},
+        {"cli_options"},
+        {"cli_search"},
         {"cli"},
         {"__main__"},
     ),
@@ -49,7 +51,7 @@ SHARED_WITH_CONVERT = {"errors", "gguf_header", "llama_library", "manifest", "mo
 # Foreign packages and the files that may import them; numpy is everywhere.
 DOORS = {
     "charset_normalizer": {"src/qsift/text_files.py"},
-    "click": {f"src/qsift/cli{part}.py" for part in ("", "_console", "_output", "_texts")},
+    "click": {f"src/qsift/cli{part}.py" for part in ("", "_console", "_options", "_output", "_search", "_texts")},
     "filelock": {"src/qsift/index_table.py"},
     "gguf": {"convert/gguf_file.py"},
     "huggingface_hub": {"src/qsift/hub.py"},
@@ -58,7 +60,7 @@ DOORS = {
     "pypdfium2": {"src/qsift/pdf_text.py"},
     "pyarrow": {"src/qsift/index_table.py"},
     "safetensors": {"convert/checkpoint.py"},
-    "tqdm": {"src/qsift/runner.py", "convert/__init__.py"},
+    "tqdm": {"src/qsift/cli_search.py", "src/qsift/runner.py", "convert/__init__.py"},
 }
 CONVERT_IS_IMPORTED_BY = {"src/qsift/cli.py"}
 HEAVY = {*DOORS, "torch", "transformers"}

@@ -1,0 +1,101 @@
+"""`qsift search` and `qsift index` on real files, with the bundled pair."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NOTES = {
+    "bread.md": "# Bread\n\nKnead the dough for ten minutes.\n\n# Oven\n\nBake it for an hour at 220 degrees.\n",
+    "viewer.txt": "A program that shows pictures in a window and lets you zoom.\n",
+    "sub/backup.py": 'def save(folder):\n    """Copies the files of a folder to another disk."""\n',
+    "量子.md": "量子计算的基本原理\n",
+    "photo.bin": "\0\1\2",
+}
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    for name, text in NOTES.items():
+        path = tmp_path / "notes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    return tmp_path
+
+
+def qsift(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "qsift", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def found(folder: Path, *arguments: str) -> list[dict]:
+    result = qsift(folder, "search", *arguments, "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)["hits"]
+
+
+def test_files_are_searched_without_an_index(notes: Path) -> None:
+    hits = found(notes, "image viewer", "notes", "--top-k", "2")
+    assert len(hits) == 2 and hits[0]["source"] == "notes/viewer.txt" and hits[0]["score"] > 0.5
+    assert hits[0]["text"] == NOTES["viewer.txt"].strip() and (hits[0]["line"], hits[0]["end_line"]) == (1, 1)
+    assert found(notes, "什么是量子计算?", "notes")[0]["source"] == "notes/量子.md"
+
+
+def test_people_get_place_scores_and_passage_and_hear_of_what_was_skipped(notes: Path) -> None:
+    result = qsift(notes, "search", "image viewer", "notes", "--top-k", "1")
+    head, passage = result.stdout.splitlines()
+    assert head.split()[0] == "1" and "notes/viewer.txt:1" in head and "cosine" in head
+    assert passage.strip() == NOTES["viewer.txt"].strip()
+    assert "Skipped 'notes/photo.bin': It is binary" in result.stderr
+    assert "\x1b" not in result.stdout
+
+
+def test_without_a_reranker_the_first_stage_is_printed(notes: Path) -> None:
+    hits = found(notes, "image viewer", "notes", "--no-reranker")
+    assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
+    assert all(hit["score"] is None for hit in hits)
+    cosines = [hit["similarity"] for hit in hits]
+    assert cosines == sorted(cosines, reverse=True)
+
+
+def test_an_index_is_made_searched_brought_up_to_date_and_emptied(notes: Path) -> None:
+    assert "4 added" in qsift(notes, "index", "add", "my.index", "notes").stderr
+    assert found(notes, "image viewer", "--index", "my.index")[0]["source"] == "notes/viewer.txt"
+    markdown = found(notes, "image viewer", "--index", "my.index", "--kind", "markdown", "--glob", "notes/b*")
+    assert {hit["source"] for hit in markdown} == {"notes/bread.md"}
+    (notes / "notes/viewer.txt").unlink()
+    (notes / "notes/bread.md").write_text("Rye bread keeps for a week.\n")
+    assert "1 changed, 1 removed, 2 unchanged" in qsift(notes, "index", "update", "my.index", "notes").stderr
+    sources = {hit["source"] for hit in found(notes, "rye bread", "--index", "my.index", "--mode", "text")}
+    assert sources == {"notes/bread.md"}
+    assert "2 documents removed" in qsift(notes, "index", "remove", "my.index", "notes/sub", "notes/bread.md").stderr
+    facts = json.loads(qsift(notes, "index", "info", "my.index", "--json").stdout)
+    assert (facts["documents"], facts["model"], facts["incomplete"]) == (1, "demo-embedding", 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["search", "a"], 2, "Pass either paths to search or --index INDEX"),
+        (["search", "a", "notes", "--index", "x"], 2, "Pass either paths to search or --index INDEX"),
+        (["search", "a", "notes", "--mode", "text"], 2, "--mode: for --index only"),
+        (["search", "a", "--index", "x"], 1, "'x': There is no index. Make one with: qsift index add"),
+        (["search", "a", "gone"], 1, "'gone': There is no such file or folder"),
+        (["search", "a", "notes", "--no-reranker", "--min-score", "0.5"], 2, "--min-score is a score of the reranker"),
+        (["index", "update", "x", "notes"], 1, "'x': There is no index"),
+    ],
+)
+def test_mistakes_get_a_sentence(notes: Path, arguments: list[str], code: int, message: str) -> None:
+    result = qsift(notes, *arguments)
+    assert result.returncode == code and message in result.stderr and "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_an_empty_folder_gives_nothing_and_says_so(notes: Path) -> None:
+    (notes / "empty").mkdir()
+    result = qsift(notes, "search", "a", "empty")
+    assert (result.returncode, result.stdout) == (0, "") and "There is no text in these paths" in result.stderr
