@@ -113,7 +113,6 @@ class Batches:
         """Yields what is to be written of a document, from the passage number ``start`` on."""
         part, held = -1, None
         for part, passage in enumerate(self.splitter.split(document)):
-            check_text(passage.text, part, kind=f"Of {document.source!r}, passage")
             if held is not None:
                 yield Row(held, document.stamp, part - 1, last=False)
             held = passage if part >= start else None

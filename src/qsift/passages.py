@@ -74,13 +74,7 @@ class Document:
         Raises:
             ValueError: an unknown kind, or a lone surrogate in the text.
         """
-        try:
-            stamp = sha256(text.encode("utf-8")).hexdigest()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"The text of {source!r} holds the lone surrogate U+{ord(text[error.start]):04X} at character "
-                f"{error.start}. Decode its bytes with errors='replace' before passing it."
-            ) from None
+        stamp = sha256(_utf8(text, source)).hexdigest()
         return cls(source, kind, stamp, modified, lambda: (Section(text),))
 
 
@@ -140,9 +134,11 @@ class Splitter:
 
         Raises:
             DocumentError: from `Document.read`.
-            ValueError: ``count_tokens`` gives more than ``max_tokens`` for a single character.
+            ValueError: a lone surrogate in a text, or ``count_tokens`` gives more than ``max_tokens`` for a
+                single character.
         """
         for section in document.read():
+            _utf8(section.text, document.source)
             # Lines are counted as far as the last passage began, so each is counted once.
             begin, line = 0, 0
             for start, text in self._pieces(section.text, document.kind):
@@ -199,6 +195,17 @@ class _Piece:
     text: str
     n_tokens: int
     closed: bool
+
+
+def _utf8(text: str, source: str) -> bytes:
+    """Returns the bytes of a text, which only a lone surrogate has none of."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"The text of {source!r} holds the lone surrogate U+{ord(text[error.start]):04X} at character "
+            f"{error.start}. Decode its bytes with errors='replace' before passing it."
+        ) from None
 
 
 def _start_of_line(text: str, begin: int) -> int:

@@ -46,7 +46,7 @@ ODD_TEXTS = (
     'She said: "it\'s"',
     "nul \0 inside",
     "emoji 🎉👩‍👩‍👧",
-    "tab\tand\r\nlines\n",
+    "tab\tand\r\nlines",
     "e\u0301 decomposed",
     "量子计算的基本原理",
 )
@@ -113,7 +113,7 @@ def test_what_goes_in_comes_out_to_the_letter(tmp_path: Path, embedder: Embedder
 
 @pytest.mark.parametrize("source", ODD_SOURCES)
 def test_an_odd_name_is_changed_and_removed_alone(index: SearchIndex, source: str) -> None:
-    documents = [document(name, f"text of {name}", "a second one") for name in ODD_SOURCES]
+    documents = [document(name, f"text of {name}, the first", "a second one") for name in ODD_SOURCES]
     index.add(documents)
     changed = [document(d.source, "changed", stamp="2") if d.source == source else d for d in documents]
     assert index.update(changed).changed == 1
@@ -123,7 +123,7 @@ def test_an_odd_name_is_changed_and_removed_alone(index: SearchIndex, source: st
 
 
 def test_a_lone_surrogate_is_refused_and_named(index: SearchIndex) -> None:
-    with pytest.raises(ValueError, match=r"Of .a\.md., passage 1 holds the lone surrogate"):
+    with pytest.raises(ValueError, match=r"The text of .a\.md. holds the lone surrogate U\+D800 at character 4"):
         index.add([document("a.md", "fine", "not \ud800 fine")])
     with pytest.raises(ValueError, match="The name of document 1 holds the lone surrogate"):
         index.add([document("fine", "fine"), document("a\udcff.md", "fine")])
