@@ -7,9 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
 import pytest
 from checkpoints import K_QUANT, SHAPE_0_6B, Checkpoint, write_checkpoint
 from qsift.convert import convert
+
+# A busy machine is no fault of the code: properties have no deadline.
+hypothesis.settings.register_profile("qsift", deadline=None)
+hypothesis.settings.load_profile("qsift")
 
 CHECKPOINTS = {
     "embed": Checkpoint(),
