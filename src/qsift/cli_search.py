@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -103,9 +103,9 @@ def _first_stage(paths: Sequence[str], embedder: Any, options: dict[str, Any]) -
         named = ", ".join("--" + name.replace("_", "-").replace("kinds", "kind") for name in given)
         raise click.UsageError(f"{named}: for --index only.")
     with _reading(paths, options) as (documents, on_batch):
-        passages = PassageList.of(documents, embedder, on_skip=_skipped, on_batch=on_batch)
+        passages = PassageList.of(documents, embedder, on_skip=_skipping(options), on_batch=on_batch)
     if not passages.passages:
-        tell("There is no text in these paths.")
+        _tell("There is no text in these paths.", options)
     yield passages, {}
 
 
@@ -123,7 +123,7 @@ def index() -> None:
 def add(index: str, paths: tuple[str, ...], **options: Any) -> None:
     """Add files and folders to INDEX, a folder that is made if it is not there."""
     with _opened(index, options, create=True) as opened, _reading(paths, options) as (documents, on_batch):
-        _say(opened.add(documents, on_skip=_skipped, on_batch=on_batch))
+        _tell(_said(opened.add(documents, on_skip=_skipping(options), on_batch=on_batch)), options)
 
 
 @index.command()
@@ -135,7 +135,8 @@ def add(index: str, paths: tuple[str, ...], **options: Any) -> None:
 def update(index: str, paths: tuple[str, ...], **options: Any) -> None:
     """Bring INDEX up to date with files and folders: embed what changed, remove what is gone from them."""
     with _opened(index, options, create=False) as opened, _reading(paths, options) as (documents, on_batch):
-        _say(opened.update(documents, within=paths, on_skip=_skipped, on_batch=on_batch))
+        changes = opened.update(documents, within=paths, on_skip=_skipping(options), on_batch=on_batch)
+        _tell(_said(changes), options)
 
 
 @index.command()
@@ -143,10 +144,11 @@ def update(index: str, paths: tuple[str, ...], **options: Any) -> None:
 @click.argument("sources", nargs=-1, required=True, metavar="PATH…")
 @_embedding
 @engine_options
+@stderr_options
 def remove(index: str, sources: tuple[str, ...], **options: Any) -> None:
     """Remove documents from INDEX by their names, or those of the folders that they are in."""
     with _opened(index, options, create=False) as opened:
-        tell(f"{opened.remove(sources)} documents removed.")
+        _tell(f"{opened.remove(sources)} documents removed.", options)
 
 
 @index.command()
@@ -183,7 +185,7 @@ def _reading(paths: Sequence[str], options: dict[str, Any]) -> Iterator[tuple[It
 
     from .documents import find_documents
 
-    documents = list(find_documents(paths, on_skip=_skipped))
+    documents = list(find_documents(paths, on_skip=_skipping(options)))
     with tqdm(documents, unit=" documents", dynamic_ncols=True, disable=not shows_progress(options)) as bar:
         count = 0
 
@@ -195,12 +197,17 @@ def _reading(paths: Sequence[str], options: dict[str, Any]) -> Iterator[tuple[It
         yield bar, on_batch
 
 
-def _skipped(name: str, reason: str) -> None:
-    tell(f"Skipped {name!r}: {reason}")
+def _skipping(options: dict[str, Any]) -> Callable[[str, str], None]:
+    return lambda name, reason: _tell(f"Skipped {name!r}: {reason}", options)
 
 
-def _say(changes: IndexChanges) -> None:
-    tell(", ".join(f"{count} {name}" for name, count in asdict(changes).items()) + " (passages).")
+def _said(changes: IndexChanges) -> str:
+    return ", ".join(f"{count} {name}" for name, count in asdict(changes).items()) + " (passages)."
+
+
+def _tell(line: str, options: dict[str, Any]) -> None:
+    if not options["quiet"]:
+        tell(line)
 
 
 def _seconds(moment: datetime | None) -> float | None:

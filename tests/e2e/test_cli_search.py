@@ -52,6 +52,8 @@ def test_people_get_place_scores_and_passage_and_hear_of_what_was_skipped(notes:
     assert passage.strip() == NOTES["viewer.txt"].strip()
     assert "Skipped 'notes/photo.bin': It is binary" in result.stderr
     assert "\x1b" not in result.stdout
+    quiet = qsift(notes, "search", "image viewer", "notes", "--top-k", "1", "--quiet")
+    assert (quiet.stdout, quiet.stderr) == (result.stdout, "")
 
 
 def test_without_a_reranker_the_first_stage_is_printed(notes: Path) -> None:
