@@ -85,10 +85,6 @@ class FirstStage:
         return sorted(found, key=lambda item: -_cosine(query, item.vector))[:limit]
 
 
-_COARSE_SHARE = 4
-"""Rows that a coarse pass hands on for each one that is wanted."""
-
-
 def _cosine(query: Vectors, vector: Vectors) -> float:
     length = float(np.linalg.norm(vector))
     return min(1.0, max(-1.0, float(vector @ query) / length)) if length else 0.0
