@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from encoding import Encoder, embed, logits, padded
 from matcher import DOCUMENT, QUERY, Marks, start_model
+from measures import ndcg
 from model import Qwen3, load_checkpoint, save_checkpoint
 from pairs import Pairs, distinct
 from torch import Tensor
@@ -182,7 +183,7 @@ def development_score(model: Qwen3, encoder: Encoder, lists: Lists) -> str:
     gains = []
     for table in (np.array(similarity), scores):
         ranks = (table[:, 1:] >= table[:, :1]).sum(1)
-        gains.append(np.where(ranks < 10, 1 / np.log2(ranks + 2), 0).mean())
+        gains.append(ndcg(ranks))
     above = f"above 0.5: {(scores[:, 0] > 0).mean():.2f} of the right, {(scores[:, 1:] > 0).mean():.2f} of the wrong"
     return f"nDCG {gains[0]:.3f} -> {gains[1]:.3f}, {above}"
 
