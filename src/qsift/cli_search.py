@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime
@@ -18,12 +18,20 @@ from .index_filter import Filter
 from .index_retrieval import Mode
 
 if TYPE_CHECKING:
-    from .passages import Document, Passage
-    from .search_index import IndexChanges, OnBatch, SearchIndex
+    from .passages import Document, OnBatch, OnSkip, Passage
+    from .search_index import IndexChanges, SearchIndex
 
 _PATH = click.Path(path_type=str)
 _embedding = click.option(
     "--embedding", default="demo-embedding", show_default=True, metavar="MODEL", help="A .gguf file or a name."
+)
+_index = click.argument("index", metavar="INDEX", type=_PATH)
+_from_paths = all_of(
+    _index,
+    click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH…"),
+    _embedding,
+    engine_options,
+    stderr_options,
 )
 _filters = all_of(
     click.option("--glob", help="Only sources that match, such as 'notes/*.md'."),
@@ -115,11 +123,7 @@ def index() -> None:
 
 
 @index.command()
-@click.argument("index", metavar="INDEX", type=_PATH)
-@click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH…")
-@_embedding
-@engine_options
-@stderr_options
+@_from_paths
 def add(index: str, paths: tuple[str, ...], **options: Any) -> None:
     """Add files and folders to INDEX, a folder that is made if it is not there."""
     with _opened(index, options, create=True) as opened, _reading(paths, options) as (documents, on_batch):
@@ -127,11 +131,7 @@ def add(index: str, paths: tuple[str, ...], **options: Any) -> None:
 
 
 @index.command()
-@click.argument("index", metavar="INDEX", type=_PATH)
-@click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH…")
-@_embedding
-@engine_options
-@stderr_options
+@_from_paths
 def update(index: str, paths: tuple[str, ...], **options: Any) -> None:
     """Bring INDEX up to date with files and folders: embed what changed, remove what is gone from them."""
     with _opened(index, options, create=False) as opened, _reading(paths, options) as (documents, on_batch):
@@ -140,7 +140,7 @@ def update(index: str, paths: tuple[str, ...], **options: Any) -> None:
 
 
 @index.command()
-@click.argument("index", metavar="INDEX", type=_PATH)
+@_index
 @click.argument("sources", nargs=-1, required=True, metavar="PATH…")
 @_embedding
 @engine_options
@@ -152,7 +152,7 @@ def remove(index: str, sources: tuple[str, ...], **options: Any) -> None:
 
 
 @index.command()
-@click.argument("index", metavar="INDEX", type=_PATH)
+@_index
 @_embedding
 @as_json_option
 @engine_options
@@ -197,7 +197,7 @@ def _reading(paths: Sequence[str], options: dict[str, Any]) -> Iterator[tuple[It
         yield bar, on_batch
 
 
-def _skipping(options: dict[str, Any]) -> Callable[[str, str], None]:
+def _skipping(options: dict[str, Any]) -> OnSkip:
     return lambda name, reason: _tell(f"Skipped {name!r}: {reason}", options)
 
 

@@ -8,18 +8,16 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import BinaryIO
 
 from .borders import Kind
 from .errors import DocumentError, MissingExtraError
 from .html_text import read_html
-from .passages import Document, Section
+from .passages import Document, OnSkip, Section
 from .pdf_text import PdfError, check_pdf_extra, read_pdf
 from .text_files import HEAD_BYTES, NotTextError, is_binary, read_blocks
-
-OnSkip = Callable[[str, str], None]
 
 # Hidden ones and virtual environments are left out as well.
 _LEFT_OUT = {"node_modules", "__pycache__"}

@@ -8,14 +8,12 @@ on behind them. This file knows neither LanceDB nor a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .errors import DocumentError
-from .passages import Document, Passage, Splitter
+from .passages import Document, OnSkip, Passage, Splitter
 from .tokenization import check_text
-
-OnSkip = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,13 @@ class Passage:
     modified: float
 
 
+OnSkip = Callable[[str, str], None]
+"""Is told the source and the reason of a document that cannot be read."""
+
+OnBatch = Callable[[Sequence[Passage]], None]
+"""Is told the passages of each batch that is done."""
+
+
 class Splitter:
     """Cuts documents into passages.
 

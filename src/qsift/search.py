@@ -10,7 +10,7 @@ The first stage is an index on disk (`SearchIndex`) or passages in memory (`Pass
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ import numpy as np
 from .embedder import Embedder
 from .errors import DocumentError
 from .index_ranking import Candidate
-from .passages import Document, Passage, Splitter
+from .passages import Document, OnBatch, OnSkip, Passage, Splitter
 from .reranker import Reranker
 from .vectors import Vectors
 
@@ -68,8 +68,8 @@ class PassageList:
         embedder: Embedder,
         *,
         splitter: Splitter | None = None,
-        on_skip: Callable[[str, str], None] | None = None,
-        on_batch: Callable[[Sequence[Passage]], None] | None = None,
+        on_skip: OnSkip | None = None,
+        on_batch: OnBatch | None = None,
     ) -> PassageList:
         """Returns the passages of documents.
 
@@ -111,9 +111,7 @@ class PassageList:
         ]
 
 
-def _split(
-    documents: Iterable[Document], splitter: Splitter, on_skip: Callable[[str, str], None] | None
-) -> Iterator[Passage]:
+def _split(documents: Iterable[Document], splitter: Splitter, on_skip: OnSkip | None) -> Iterator[Passage]:
     for document in documents:
         try:
             passages = list(splitter.split(document))

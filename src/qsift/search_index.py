@@ -11,7 +11,7 @@ How it is stored is `index_table`'s affair, which is loaded when the first index
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,17 +22,15 @@ from numpy.typing import NDArray
 
 from .embedder import Embedder
 from .errors import SearchIndexError
-from .index_batches import Batch, Batches, OnSkip
+from .index_batches import Batch, Batches
 from .index_filter import Filter, inside
 from .index_ranking import Candidate
 from .index_retrieval import FirstStage, Mode
 from .index_settings import IndexOptions, Settings
-from .passages import Document, Passage, Splitter
+from .passages import Document, OnBatch, OnSkip, Splitter
 
 if TYPE_CHECKING:
     from .index_table import IndexTable
-
-OnBatch = Callable[[Sequence[Passage]], None]
 
 
 @dataclass(frozen=True)
