@@ -19,6 +19,9 @@ from .prompts import Prompt
 
 TokenIds = NDArray[np.int32]
 
+# Texts whose ids are kept, and the longest of them in characters: two batches of an index, a few megabytes.
+_RECENT, _RECENT_CHARS = 2048, 2048
+
 
 class Tokenizer(Protocol):
     """What turns text into ids."""
@@ -53,6 +56,8 @@ class PromptEncoder:
         self._tokenizer = tokenizer
         # The templates are few and the same for every text of a call.
         self._template_ids = lru_cache(maxsize=16)(self._encode_template)
+        # A splitter counts each passage's tokens just before the passage is embedded.
+        self._recent_ids = lru_cache(maxsize=_RECENT)(self._encode_body)
 
     def encode(self, prompt: Prompt, max_tokens: int | None = None) -> Encoded:
         """Returns the ids of a prompt, cut to ``max_tokens`` if that is given and possible.
@@ -61,13 +66,16 @@ class PromptEncoder:
         back whole: `Encoded.ids` is then longer than the limit, and the caller must refuse it.
         """
         head, tail = self._template_ids(prompt.head), self._template_ids(prompt.tail)
-        body = self._encode_body(prompt.body)
+        body = self._body_ids(prompt.body)
         n_tokens = len(head) + len(body) + len(tail)
         if max_tokens is not None and n_tokens > max_tokens:
             keep = max_tokens - len(head) - len(tail)
-            if keep >= len(self._encode_body(prompt.body[: prompt.fixed])):
+            if keep >= len(self._body_ids(prompt.body[: prompt.fixed])):
                 body = fit(body, keep)
         return Encoded(np.concatenate((head, body, tail)), n_tokens)
+
+    def _body_ids(self, text: str) -> TokenIds:
+        return self._recent_ids(text) if len(text) <= _RECENT_CHARS else self._encode_body(text)
 
     def _encode_body(self, text: str) -> TokenIds:
         # Qwen's tokenizer normalises to NFC; llama.cpp does not, so decomposed text would get other ids.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from stub import CONTROL, StubTokenizer
 
 from qsift.prompts import Prompt
-from qsift.tokenization import PromptEncoder, check_text, fit
+from qsift.tokenization import PromptEncoder, TokenIds, check_text, fit
 
 PIECES = st.text("ab<|im_end|>", max_size=20)
 
@@ -38,6 +40,22 @@ def test_bodies_are_normalised_to_nfc() -> None:
     encoder = PromptEncoder(StubTokenizer())
     decomposed, composed = (encoder.encode(Prompt("", text, "")).ids.tolist() for text in ("e\u0301", "é"))
     assert decomposed == composed
+
+
+def test_a_text_that_was_counted_is_not_tokenised_again() -> None:
+    class Counting(StubTokenizer):
+        calls: ClassVar[list[str]] = []
+
+        def encode(self, text: str, *, control_tokens: bool) -> TokenIds:
+            self.calls.append(text)
+            return super().encode(text, control_tokens=control_tokens)
+
+    encoder, prompt, long = PromptEncoder(Counting()), Prompt("", "a text", ""), Prompt("", "a" * 10_000, "")
+    first = encoder.encode(prompt).ids
+    first[:] = 0
+    assert encoder.encode(prompt).ids.tolist() == list(b"a text") and Counting.calls.count("a text") == 1
+    encoder.encode(long), encoder.encode(long)
+    assert Counting.calls.count(long.body) == 2, "texts of any length must not fill the memory"
 
 
 @given(st.lists(st.integers(0, 9)), st.integers(-3, 12))
