@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 from .passages import Passage
 from .vectors import Vectors
 
-RRF_K = 60
-"""Constant of reciprocal rank fusion. Source: Cormack, Clarke and Büttcher, SIGIR 2009."""
+RRF_K = 5
+"""Constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009).
+
+Their 60 is for many rankings of a thousand each. Of two short ones it makes a vote in which two middling places
+beat a first one, and the fusion falls below its better part: see benchmarks/README.md, search_quality.py.
+"""
 
 _BLOCK = 1 << 16
 
@@ -40,7 +44,7 @@ class Candidate:
 
 
 def fuse(rankings: Sequence[Sequence[int]]) -> list[int]:
-    """Returns the ids of all rankings, the best first: by the sum of 1 / (60 + rank), the earlier ranking at ties."""
+    """Returns the ids of all rankings, the best first: by the sum of 1 / (k + rank), the earlier ranking at ties."""
     scores: dict[int, float] = {}
     for ranking in rankings:
         for rank, item in enumerate(ranking, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,6 +20,8 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 _COARSE_SHARE = 4
 """Rows that a coarse pass hands on for each one that is wanted."""
+_FUSED = 50
+"""Depth of the rankings that are fused, at least: a passage can be good in one and only fair in the other."""
 
 
 class FirstStage:
@@ -53,8 +56,11 @@ class FirstStage:
         # One search sees one version of the table: ids of rows belong to a version.
         with self._lock:
             version = self._table.refresh()
-            by_vector = self._by_vector(query, candidates, condition, dim, version) if mode != "text" else []
-            by_text = self._table.matching(query_text, candidates, condition) if mode != "vector" else []
+            depth = max(candidates, _FUSED) if mode == "hybrid" else candidates
+            with ThreadPoolExecutor(1) as beside:  # LanceDB answers both questions at once
+                words = beside.submit(self._table.matching, query_text, depth, condition) if mode != "vector" else None
+                by_vector = self._by_vector(query, depth, condition, dim, version) if mode != "text" else []
+                by_text = words.result() if words else []
         return _ranked(query, by_vector, by_text)[:candidates]
 
     def forget(self) -> None:
@@ -74,7 +80,7 @@ class FirstStage:
 
     def _by_vector(self, query: Vectors, limit: int, where: str, dim: int, version: int) -> list[Found]:
         if self._table.is_float and dim == self._width:
-            exact = not self._table.is_approximate or self._table.count(where) <= self._exact_rows
+            exact = not self._table.is_approximate or self._table.matches_at_most(self._exact_rows, where)
             return self._table.nearest(query, limit, where, exact=exact)
         if self._scan is None or self._scan_key != (version, dim):
             self._scan = None  # the old one goes before the new one comes

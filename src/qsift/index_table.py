@@ -1,4 +1,4 @@
-"""The table that an index is: its schema, its commits, its queries. The only door to LanceDB, pyarrow and filelock.
+"""The table that an index is: its schema, its commits, its queries. The only door to LanceDB and pyarrow.
 
 Whatever is written becomes visible in one commit or not at all. One process writes at a time, under a
 lock that the system takes from a process that dies; readers need no lock. This file knows no models.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from .errors import MissingExtraError, SearchIndexError
 from .index_batches import Batch, Row, Stored
 from .index_filter import is_one_of
+from .index_lock import LOCK, locked
 from .passages import Passage
 from .vectors import Vectors
 
 try:
     import lancedb
     import pyarrow as pa
-    from filelock import FileLock, Timeout
     from lancedb.index import FTS, IvfSq
 except ImportError as error:
     raise MissingExtraError("A search index", error.name or "lancedb", "index") from error
@@ -35,6 +35,8 @@ _METADATA = b"qsift"
 _PASSAGE = ("text", "source", "kind", "line", "end_line", "page", "modified")
 _PARTITION = 4096
 """Rows that share a cell of the approximate index."""
+_OUTGROWN = 4
+"""How many times more rows than its cells were made for an approximate index takes in."""
 _MAX_NAMES = 1000
 """Sources that one condition names."""
 _READERS_NEED = timedelta(minutes=1)
@@ -81,7 +83,7 @@ class IndexTable:
             if os.path.lexists(path):
                 raise SearchIndexError(path, "This is no folder. An index is a folder: pass another path.")
             return None
-        entries = {entry for entry in os.listdir(path) if entry != "write.lock"}
+        entries = {entry for entry in os.listdir(path) if entry != LOCK}
         if entries and f"{_NAME}.lance" not in entries:
             raise SearchIndexError(path, "This folder holds other files and no index. Pass another path.")
         if not os.path.isdir(os.path.join(path, f"{_NAME}.lance", "_versions")):
@@ -102,7 +104,7 @@ class IndexTable:
         """
         with _translated(path):
             os.makedirs(path, exist_ok=True)
-        with _locked(path, wait):
+        with locked(path, wait):
             if found := cls.open(path, wait):
                 return found
             columns = {name: pa.string() for name in ("text", "source", "kind", "stamp")}
@@ -124,7 +126,7 @@ class IndexTable:
         Raises:
             SearchIndexError: another process holds it for longer than this one waits.
         """
-        with _locked(self.path, self._wait):
+        with locked(self.path, self._wait):
             self.refresh()
             with _translated(self.path):
                 if "text" not in self._indices():
@@ -139,10 +141,15 @@ class IndexTable:
             self._table.checkout_latest()
             return int(self._table.version)
 
-    def count(self, where: str = "") -> int:
-        """Returns the number of passages with a vector."""
+    def count(self) -> int:
+        """Returns the number of passages with a vector; reads the whole column."""
         with _translated(self.path):
-            return int(self._table.count_rows(f"vector IS NOT NULL AND ({where})" if where else "vector IS NOT NULL"))
+            return int(self._table.count_rows("vector IS NOT NULL"))
+
+    def matches_at_most(self, limit: int, where: str) -> bool:
+        """Returns whether a condition, or "" for none, holds for so few rows."""
+        with _translated(self.path):
+            return bool(self._table.count_rows(where or None) <= limit)
 
     def documents(self) -> dict[str, Stored]:
         """Returns what is stored of each document, by source."""
@@ -178,11 +185,20 @@ class IndexTable:
         """
         n_rows = self.count()
         with _translated(self.path):
-            if n_rows > exact_rows and self.is_float and "vector" not in self._indices():
-                partitions = max(1, n_rows // _PARTITION)
-                self._table.create_index("vector", config=IvfSq(distance_type="cosine", num_partitions=partitions))
+            if n_rows > exact_rows and self.is_float:
+                self._train(n_rows)
             # Only we write, so a file that no version names was left by a writer that died.
             self._table.optimize(cleanup_older_than=_READERS_NEED, delete_unverified=True)
+
+    def _train(self, n_rows: int) -> None:
+        """Makes the approximate index, again where the table has outgrown its cells; its name says on how many rows."""
+        old = self._indices().get("vector")
+        if old and n_rows <= _OUTGROWN * int(old.rpartition("_")[2]):
+            return
+        config = IvfSq(distance_type="cosine", num_partitions=max(1, n_rows // _PARTITION))
+        self._table.create_index("vector", config=config, name=f"vector_{n_rows}")
+        if old:
+            self._table.drop_index(old)
 
     def is_optimized(self) -> bool:
         """Returns whether every row is in the indices."""
@@ -269,22 +285,6 @@ class IndexTable:
         columns |= {name: [getattr(row, name) for row in rows] for name in ("stamp", "part", "last")}
         columns["vector"] = pa.FixedSizeListArray.from_arrays(values, type=self._vectors, mask=empty)
         return pa.table({name: columns[name] for name in self._table.schema.names}, schema=self._table.schema)
-
-
-@contextmanager
-def _locked(path: str, wait: float) -> Iterator[None]:
-    lock = FileLock(os.path.join(path, "write.lock"), timeout=wait)
-    with _translated(path):
-        try:
-            lock.acquire()
-        except Timeout:
-            reason = "Another process is writing to this index. Nothing was changed; run this again when it is done."
-            raise SearchIndexError(path, reason) from None
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            lock.release()
 
 
 @contextmanager

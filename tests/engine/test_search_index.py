@@ -26,6 +26,7 @@ from qsift import (
     SearchIndexError,
     Section,
 )
+from qsift.index_ranking import RRF_K
 from qsift.vectors import normalize, quantize
 
 ONE_THREAD = EngineOptions(threads=1)
@@ -281,13 +282,13 @@ def test_hybrid_ranks_by_both_and_every_hit_carries_its_cosine(index: SearchInde
     query = "passage of document 17"
     vector = index.embedder.encode_query(query)
     hits = index.search(vector, query, candidates=20)
-    by_vector = index.search(vector, query, candidates=20, mode="vector")
-    by_text = index.search(vector, query, candidates=20, mode="text")
+    by_vector = index.search(vector, query, candidates=50, mode="vector")
+    by_text = index.search(vector, query, candidates=50, mode="text")
     assert [hit.rank for hit in hits] == list(range(1, 21))
     for place, ranking in (("vector_rank", by_vector), ("text_rank", by_text)):
         ranks = {hit.passage.source: rank for rank, hit in enumerate(ranking, 1)}
         assert all(getattr(hit, place) == ranks.get(hit.passage.source) for hit in hits)
-    scores = [sum(1 / (60 + rank) for rank in (hit.vector_rank, hit.text_rank) if rank) for hit in hits]
+    scores = [sum(1 / (RRF_K + rank) for rank in (hit.vector_rank, hit.text_rank) if rank) for hit in hits]
     assert scores == sorted(scores, reverse=True)
     for hit in hits:
         assert hit.similarity == pytest.approx(
@@ -386,6 +387,23 @@ def test_the_approximate_index_finds_what_an_exact_search_finds(
     assert all(recall >= 0.98 for recall in recalls.values()), recalls
 
 
+def test_an_approximate_index_is_made_again_when_the_table_outgrows_its_cells(
+    tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = normalize(np.random.default_rng(0).normal(size=(1500, 64)).astype(np.float32))
+    monkeypatch.setattr(embedder, "encode_document", lambda texts, **_: rows[[int(text) for text in texts]])
+    with SearchIndex.open(tmp_path / "index", embedder, options=IndexOptions(exact_rows=200)) as index:
+        made = []
+        for start, end in ((0, 300), (300, 1100), (1100, 1500)):
+            index.add([document(str(i), str(i)) for i in range(start, end)])
+            made.append(index._table._indices()["vector"])
+            assert index._table.is_optimized()
+            hits = index.search(rows[end - 1], "", mode="vector")
+            assert hits[0].passage.text == str(end - 1)
+        assert made == ["vector_300", "vector_300", "vector_1500"]
+        assert len(index._table._table.list_indices()) == 2
+
+
 def test_rows_that_no_index_has_seen_are_found(index: SearchIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     index.add([document("a", "a zebra")])
     with monkeypatch.context() as patch:
@@ -396,6 +414,12 @@ def test_rows_that_no_index_has_seen_are_found(index: SearchIndex, monkeypatch: 
     assert {hit.passage.source for hit in find(index, "zebra", mode="text")} == {"a", "b"}
     assert index.add([]).embedded == 0
     assert index._table.is_optimized()
+
+
+def test_a_folder_that_cannot_be_locked_is_named(tmp_path: Path, embedder: Embedder) -> None:
+    (tmp_path / "index" / "write.lock").mkdir(parents=True)
+    with pytest.raises(SearchIndexError, match=r"index': It cannot be written to: "):
+        SearchIndex.open(tmp_path / "index", embedder)
 
 
 def test_a_second_writer_waits_its_turn_or_is_refused(tmp_path: Path, embedder: Embedder) -> None:

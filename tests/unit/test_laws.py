@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = {
     "src/qsift": (
         {"borders", "errors", "index_filter", "machine", "normalization", "specs", "prompts", "text_files", "vectors"},
-        {"gguf_header", "manifest", "passages", "tokenization"},
+        {"gguf_header", "index_lock", "manifest", "passages", "tokenization"},
         {"batching", "engine", "html_text", "index_batches", "index_ranking", "model_file", "pdf_text"},
         {"documents", "fingerprint", "index_table", "llama_library", "runner"},
         {"index_retrieval", "index_settings", "llama"},
@@ -52,7 +52,7 @@ SHARED_WITH_CONVERT = {"errors", "gguf_header", "llama_library", "manifest", "mo
 DOORS = {
     "charset_normalizer": {"src/qsift/text_files.py"},
     "click": {f"src/qsift/cli{part}.py" for part in ("", "_console", "_options", "_output", "_search", "_texts")},
-    "filelock": {"src/qsift/index_table.py"},
+    "filelock": {"src/qsift/index_lock.py"},
     "gguf": {"convert/gguf_file.py"},
     "huggingface_hub": {"src/qsift/hub.py"},
     "lancedb": {"src/qsift/index_table.py"},

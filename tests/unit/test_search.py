@@ -9,6 +9,7 @@ import pytest
 from stub import StubEngine, StubTokenizer, model_file
 
 from qsift import Document, DocumentError, Embedder, PassageList, Reranker, SearchPipeline, Section, Splitter
+from qsift.index_ranking import fuse
 
 TEXTS = {"far": "zzzz yyyy", "near": "abcd abcd", "nearer": "abcd abcx", "nearest": "abcd"}
 
@@ -111,3 +112,10 @@ def test_wrong_arguments_get_a_sentence(embedder: Embedder, arguments: dict, err
     pipeline = SearchPipeline(embedder, None, PassageList.of(documents(), embedder))
     with pytest.raises(error, match=message):
         pipeline.search(**{"query": "a", **arguments})
+
+
+def test_a_first_place_outweighs_two_middling_ones() -> None:
+    middling = list(range(20))
+    assert fuse([[99, *middling], middling]).index(99) == 6  # 1/6 lies between 1/11 + 1/12 and 1/12 + 1/13
+    assert fuse([[1, 2], [2, 1]]) == [1, 2]
+    assert fuse([[], [7]]) == [7] and fuse([[], []]) == []

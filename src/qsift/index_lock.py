@@ -1,0 +1,39 @@
+"""The right to write to an index, which one process has at a time. The only door to filelock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from .errors import MissingExtraError, SearchIndexError
+
+try:
+    from filelock import FileLock, Timeout
+except ImportError as error:
+    raise MissingExtraError("A search index", error.name or "filelock", "index") from error
+
+LOCK = "write.lock"
+"""Name of the file in an index's folder that is locked; the system unlocks it where a process dies."""
+
+
+@contextmanager
+def locked(path: str, wait: float) -> Iterator[None]:
+    """Holds the lock of the index at ``path``.
+
+    Raises:
+        SearchIndexError: another process holds it for longer than ``wait`` seconds, or the folder takes no files.
+    """
+    lock = FileLock(os.path.join(path, LOCK), timeout=wait)
+    try:
+        lock.acquire()
+    except Timeout:
+        reason = "Another process is writing to this index. Nothing was changed; run this again when it is done."
+        raise SearchIndexError(path, reason) from None
+    except OSError as error:
+        raise SearchIndexError(path, f"It cannot be written to: {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.release()
