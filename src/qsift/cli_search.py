@@ -142,23 +142,23 @@ def update(index: str, paths: tuple[str, ...], **options: Any) -> None:
 @index.command()
 @_index
 @click.argument("sources", nargs=-1, required=True, metavar="PATH…")
-@_embedding
-@engine_options
 @stderr_options
 def remove(index: str, sources: tuple[str, ...], **options: Any) -> None:
     """Remove documents from INDEX by their names, or those of the folders that they are in."""
-    with _opened(index, options, create=False) as opened:
+    from .search_index import SearchIndex
+
+    with SearchIndex.open(index, None) as opened:
         _tell(f"{opened.remove(sources)} documents removed.", options)
 
 
 @index.command()
 @_index
-@_embedding
 @as_json_option
-@engine_options
-def info(index: str, as_json: bool, **options: Any) -> None:
+def info(index: str, as_json: bool) -> None:
     """Show what is in INDEX."""
-    with _opened(index, options, create=False) as opened:
+    from .search_index import SearchIndex
+
+    with SearchIndex.open(index, None) as opened:
         facts = asdict(opened.info())
     if as_json:
         print_json(facts)

@@ -106,13 +106,13 @@ class Settings:
             raise SearchIndexError(path, reason)
         return cls(**values)
 
-    def check(self, wanted: Settings, options: IndexOptions, path: str) -> None:
-        """Checks that the index can be used with another's model and options.
+    def check(self, wanted: Settings | None, options: IndexOptions, path: str) -> None:
+        """Checks that the index can be used with another's model, if one is given, and options.
 
         Raises:
             SearchIndexError: another model, or an option that says otherwise than the index.
         """
-        if self.fingerprint != wanted.fingerprint:
+        if wanted and self.fingerprint != wanted.fingerprint:
             raise SearchIndexError(
                 path,
                 f"It was made with the model {self.model!r} in {self.quant} and its vectors mean nothing to "

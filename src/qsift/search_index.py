@@ -78,17 +78,15 @@ class SearchIndex:
 
     Attributes:
         path: the folder.
-        embedder: what makes the vectors; the caller closes it.
+        embedder: what makes the vectors, if any; the caller closes it.
         options: as given to `open`.
-        splitter: what makes the passages.
     """
 
-    def __init__(self, table: IndexTable, embedder: Embedder, options: IndexOptions, settings: Settings) -> None:
+    def __init__(self, table: IndexTable, embedder: Embedder | None, options: IndexOptions, settings: Settings) -> None:
         """Wraps an open table; `open` makes one."""
         self.path = table.path
         self.embedder = embedder
         self.options = options
-        self.splitter = Splitter(embedder.token_count, max_tokens=settings.max_tokens, overlap=settings.overlap)
         self._table = table
         self._settings = settings
         self._first_stage = FirstStage(table, settings.width, options.exact_rows)
@@ -97,7 +95,7 @@ class SearchIndex:
     def open(
         cls,
         path: str | os.PathLike[str],
-        embedder: Embedder,
+        embedder: Embedder | None,
         *,
         create: bool = True,
         options: IndexOptions = IndexOptions(),  # noqa: B008 (it is frozen)
@@ -106,7 +104,8 @@ class SearchIndex:
 
         Args:
             path: the folder; made if it is not there.
-            embedder: the model that the index was made with, or is to be.
+            embedder: the model that the index was made with, or is to be. None opens one that is there for
+                everything but `add` and `update`.
             create: whether to make an index where there is none.
             options: how to make and use it.
 
@@ -118,10 +117,10 @@ class SearchIndex:
         from .index_table import IndexTable
 
         name = os.fspath(path)
-        wanted = Settings.for_new(embedder.file, options)
+        wanted = Settings.for_new(embedder.file, options) if embedder else None
         table = IndexTable.open(name, options.wait)
         if table is None:
-            if not create:
+            if wanted is None or not create:
                 raise SearchIndexError(name, "There is no index. Make one with: qsift index add INDEX PATH….")
             table = IndexTable.create(
                 name,
@@ -168,7 +167,8 @@ class SearchIndex:
         Raises:
             SearchIndexError: another process is writing, or the disk refuses.
             DocumentError: a document cannot be read, and ``on_skip`` is None.
-            ValueError: two documents of one source, or a text with a lone surrogate.
+            ValueError: two documents of one source, a text with a lone surrogate, or an index that was
+                opened without an embedder.
             EngineError: from the engine.
         """
         return self._write(documents, inside(within), on_skip, on_batch)
@@ -259,12 +259,17 @@ class SearchIndex:
         on_skip: OnSkip | None,
         on_batch: OnBatch | None,
     ) -> IndexChanges:
-        embedded = 0
+        embedder, embedded = self.embedder, 0
+        if embedder is None:
+            raise ValueError("The index was opened without an embedder. Pass one to SearchIndex.open.")
+        limits = {"max_tokens": self._settings.max_tokens, "overlap": self._settings.overlap}
         with self._table.writing():
             stored = self._table.documents()
-            batches = Batches(documents, stored, self.splitter, self.options.batch, on_skip)
+            batches = Batches(documents, stored, Splitter(embedder.token_count, **limits), self.options.batch, on_skip)
             for batch in batches:
-                vectors, n_embedded = self._vectors(batch, sum(stored[source].n_rows for source in batch.replaced))
+                vectors, n_embedded = self._vectors(
+                    embedder, batch, sum(stored[source].n_rows for source in batch.replaced)
+                )
                 self._table.write(batch, vectors)
                 embedded += n_embedded
                 if on_batch:
@@ -278,7 +283,7 @@ class SearchIndex:
         unchanged = len(batches.seen) - len(batches.written | set(batches.skipped))
         return IndexChanges(added, changed, len(gone), unchanged, len(batches.skipped), embedded)
 
-    def _vectors(self, batch: Batch, n_replaced: int) -> tuple[NDArray[Any], int]:
+    def _vectors(self, embedder: Embedder, batch: Batch, n_replaced: int) -> tuple[NDArray[Any], int]:
         """Returns a vector for each row, and how many were computed; those of unchanged texts are there already."""
         texts = list(dict.fromkeys(row.passage.text for row in batch.rows if row.passage.text))
         # A document many times larger than a batch would fill the memory with its old vectors.
@@ -286,7 +291,7 @@ class SearchIndex:
         vectors = self._table.vectors_by_text(batch.replaced) if reusable else {}
         missing = [text for text in texts if text not in vectors]
         dim, precision = self._settings.width, self._settings.precision
-        rows = self.embedder.encode_document(missing, truncate_dim=dim, precision=precision)
+        rows = embedder.encode_document(missing, truncate_dim=dim, precision=precision)
         vectors |= dict(zip(missing, rows, strict=True))
         blank = np.zeros(dim, precision)
         return np.stack([vectors.get(row.passage.text, blank) for row in batch.rows]), len(missing)

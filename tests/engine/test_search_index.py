@@ -230,6 +230,21 @@ def test_another_quantisation_is_another_model(tmp_path: Path, gguf: Gguf) -> No
             SearchIndex.open(tmp_path / "index", other)
 
 
+def test_without_a_model_everything_works_but_writing(index: SearchIndex, tmp_path: Path) -> None:
+    index.add([document("a", "a zebra"), document("b", "a lion")])
+    with SearchIndex.open(index.path, None) as bare:
+        assert bare.info() == index.info()
+        vector = index.embedder.encode_query("zebra")
+        assert bare.search(vector, "zebra") == index.search(vector, "zebra")
+        with pytest.raises(ValueError, match="opened without an embedder"):
+            bare.update([])
+        assert bare.remove(["a"]) == 1 and index.info().documents == 1
+    with pytest.raises(SearchIndexError, match="There is no index"):
+        SearchIndex.open(tmp_path / "nothing", None)
+    with pytest.raises(SearchIndexError, match="made with max_tokens=256"):
+        SearchIndex.open(index.path, None, options=IndexOptions(max_tokens=99))
+
+
 def test_what_is_no_index_is_refused_and_left_alone(tmp_path: Path, embedder: Embedder) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "diary.txt").write_text("dear diary")
