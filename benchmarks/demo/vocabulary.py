@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import numpy as np
 from checkpoints import ADDED, PATTERN
+from exchanges import segmented
 from pairs import Pairs
-from sources import segmented
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from qsift.prompts import END_OF_TEXT, RERANK_LABELS
