@@ -129,3 +129,5 @@ def test_make_demo_shows_both_stages_for_each_question() -> None:
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said.count("cosine of the embedder") == 3 and "如何安装这个软件?" in said
     assert len(re.findall(r"^[ -]\d\.\d\d  \w+\.md:\d+ .+ \d\.\d\d  \w+\.md:\d+ ", said, re.MULTILINE)) == 12
+    refused = subprocess.run([sys.executable, script, "nothing.md"], cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 1 and refused.stderr == "Error: 'nothing.md': There is no such file or folder.\n"
