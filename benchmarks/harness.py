@@ -62,6 +62,29 @@ class Row:
     measured_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
 
+@dataclass(frozen=True)
+class Figure:
+    """One line of results/*.jsonl that holds a single value.
+
+    Attributes:
+        question: the script that asked.
+        name: what was measured, with its unit.
+        value: the figure.
+        settings: what it depends on besides the machine, such as {"passages": 60000, "width": 256}.
+        model_sha256: of the GGUF that the script was asked about.
+        target: what was demanded, such as ">= 0.9"; None where nothing was.
+    """
+
+    question: str
+    name: str
+    value: float
+    settings: Mapping[str, Any]
+    model_sha256: str
+    target: str | None = None
+    machine: Mapping[str, Any] = field(default_factory=lambda: machine_facts())
+    measured_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
+
 @cache
 def machine_facts() -> dict[str, Any]:
     """Returns what a figure depends on besides the code: CPU, cores, versions, commit."""
@@ -173,7 +196,7 @@ class Child:
         return (self._errors.read().strip().splitlines() or ["no reason given"])[-1]
 
 
-def append(rows: Sequence[Row], name: str) -> Path:
+def append(rows: Sequence[Row | Figure], name: str) -> Path:
     """Appends rows to results/NAME.jsonl and returns its path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.jsonl"

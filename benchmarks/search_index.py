@@ -1,10 +1,12 @@
 """How fast is the index beside the bare model, and how fast and how complete is its first stage?
 
-    python benchmarks/search_index.py MODEL.gguf [--texts FILE] [--passages 60000] [--rows 1000000] [--trial]
+    python benchmarks/search_index.py MODEL.gguf [--packages LIST] [--passages 60000] [--rows 1000000] [--trial]
 
-Texts are the lines of FILE, or seeded ones of twenty words. Indexing and the second update run in a child of
-their own, whose peak memory counts. The large table is filled with synthetic vectors in clusters, without the
-model. An exact search is what recall is measured against. Figures go to benchmarks/results/search_index.jsonl.
+Texts are synopsis and description of the packages in LIST, one of apt's Translation-en files (on Debian in
+/var/lib/apt/lists, elsewhere fetched by benchmarks/demo/corpus.py), or seeded ones of twenty words. Indexing and
+the second update run in a child of their own, whose peak memory counts. The large table is filled with synthetic
+vectors in clusters, without the model. An exact search is what recall is measured against. Figures go to
+benchmarks/results/search_index.jsonl.
 """
 
 from __future__ import annotations
@@ -12,24 +14,32 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from harness import RESULTS, Child, machine_facts, machine_line, peak_rss, sha256
+from harness import FOLDER, Child, Figure, append, machine_line, peak_rss, sha256
 
-from qsift import Candidate, Document, Embedder, IndexOptions, Passage, SearchIndex
+from qsift import Document, Embedder, IndexOptions, Passage, SearchIndex
+from qsift.index_retrieval import Mode
 from qsift.vectors import normalize
+
+sys.path.append(str(FOLDER / "demo"))
+from sources import paragraphs_of
 
 N_CANDIDATES = 50
 N_QUERIES = 100
+STAGES: tuple[tuple[str, Mode, int], ...] = (
+    ("first stage p50, ms", "hybrid", IndexOptions.exact_rows),
+    ("vector stage p50, ms", "vector", 1),
+    ("exact vector stage p50, ms", "vector", 1 << 40),
+)
+"""What is timed, and above how many passages an approximate index is used where there is one."""
 TARGETS = {
     "share of the raw rate": (">=", 0.9),
     "peak RSS, MB": ("<=", 1000.0),
@@ -41,26 +51,12 @@ TARGETS = {
 }
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One line of results/search_index.jsonl: a value, over how many passages, and its target if it has one."""
-
-    name: str
-    value: float
-    n_passages: int
-    width: int
-    model_sha256: str
-    target: str | None
-    question: str = "search_index"
-    machine: dict[str, Any] = field(default_factory=machine_facts)
-    measured_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
-
-
 def texts(path: str | None, n: int) -> list[str]:
-    """Returns n different texts."""
+    """Returns n different texts, or as many as there are."""
     if path:
-        lines = dict.fromkeys(line.strip() for line in Path(path).read_text("utf-8").splitlines() if line.strip())
-        return list(lines)[:n]
+        fields = (value for package in paragraphs_of(Path(path)) for name, value in package.items())
+        described = (value for value in fields if value.count("\n") > 1)
+        return list(dict.fromkeys(re.sub(r"(?m)^ \.?", "", value).strip() for value in described))[:n]
     generator = random.Random(0)
     words = ["".join(generator.choices("abcdefghijklmnoprstuvw", k=generator.randint(2, 8))) for _ in range(5000)]
     return [f"{number} {' '.join(generator.choices(words, k=20))}" for number in range(n)]
@@ -74,29 +70,35 @@ def documents(lines: list[str]) -> list[Document]:
 def answer() -> None:
     """Child: indexes what the question on stdin says, and answers with figures.
 
-    The bare model runs over every eighth batch again, right after it and outside of the indexer's time, so that
-    what slows the machine down slows both.
+    A bare model of its own runs over every eighth batch again, right after it and outside of the indexer's time,
+    so that what slows the machine down slows both.
     """
     job = json.loads(sys.stdin.readline())
-    lines = texts(job["texts"], job["passages"])
+    lines = texts(job["packages"], job["passages"])
     raw: list[tuple[int, float]] = []
-    n_batches = 0
-    with Embedder.load(job["model"]) as embedder, SearchIndex.open(job["path"], embedder) as index:
-        embedder.encode_document(lines[:8])
+    n_batches = n_passages = 0
+    with (
+        Embedder.load(job["model"]) as bare,
+        Embedder.load(job["model"]) as embedder,
+        SearchIndex.open(job["path"], embedder) as index,
+    ):
+        bare.encode_document(lines[:8])
 
         def alternate(passages: Sequence[Passage]) -> None:
-            nonlocal n_batches
+            nonlocal n_batches, n_passages
             if n_batches % 8 == 0:
                 again = [passage.text for passage in passages]
-                raw.append((len(again), seconds(lambda: embedder.encode_document(again))))
+                raw.append((len(again), seconds(lambda: bare.encode_document(again))))
             n_batches += 1
+            n_passages += len(passages)
 
         total = seconds(lambda: index.update(documents(lines), on_batch=alternate))
         second = seconds(lambda: index.update(documents(lines)))
         assert index.info().documents == len(lines)
         n_raw, raw_seconds = (sum(column) for column in zip(*raw, strict=True))
-        rate, raw_rate = len(lines) / (total - raw_seconds), n_raw / raw_seconds
+        rate, raw_rate = n_passages / (total - raw_seconds), n_raw / raw_seconds
         figures = {
+            "passages": n_passages,
             "passages a second": rate,
             "raw passages a second": raw_rate,
             "share of the raw rate": rate / raw_rate,
@@ -114,25 +116,21 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def first_stage(path: Path, embedder: Embedder, queries: list[str], vectors: np.ndarray) -> dict[str, float]:
-    """Returns the latency of hybrid and vector searches, and what share of the exact best 50 the latter find."""
-    exact = SearchIndex.open(path, embedder, options=IndexOptions(exact_rows=1 << 40))
+    """Returns the latency of each stage, and what share of the exact best 50 the approximate index finds."""
     figures = {}
-    with SearchIndex.open(path, embedder) as index:
-        for name, mode in (("first stage p50, ms", "hybrid"), ("vector stage p50, ms", "vector")):
-            took = []
+    found: dict[str, list[set[Passage]]] = {}
+    for name, mode, exact_rows in STAGES:
+        took, found[name] = [], []
+        with SearchIndex.open(path, embedder, options=IndexOptions(exact_rows=exact_rows)) as index:
             for text, vector in zip(queries, vectors, strict=True):
-                search = lambda: index.search(vector, text, candidates=N_CANDIDATES, mode=mode)  # noqa: B023, E731
-                took.append(seconds(search))
-            figures[name] = statistics.median(took) * 1000
-        found = [names(index.search(vector, "", candidates=N_CANDIDATES, mode="vector")) for vector in vectors]
-    due = [names(exact.search(vector, "", candidates=N_CANDIDATES, mode="vector")) for vector in vectors]
-    figures["recall@50"] = statistics.mean(len(a & b) / len(b) for a, b in zip(found, due, strict=True))
+                started = time.perf_counter()
+                hits = index.search(vector, text, candidates=N_CANDIDATES, mode=mode)
+                took.append((time.perf_counter() - started) * 1000)
+                found[name].append({hit.passage for hit in hits})
+        figures[name] = statistics.median(took)
+    both = zip(found["vector stage p50, ms"], found["exact vector stage p50, ms"], strict=True)
+    figures["recall@50"] = statistics.mean(len(a & b) / len(b) for a, b in both)
     return figures
-
-
-def names(hits: list[Candidate]) -> set[str]:
-    """Returns the sources of hits; each document has one passage."""
-    return {hit.passage.source for hit in hits}
 
 
 class Synthetic:
@@ -149,10 +147,8 @@ class Synthetic:
         return normalize((centres + self._generator.standard_normal(centres.shape, np.float32)) * self._weights)
 
 
-def fill(path: Path, embedder: Embedder, n: int, width: int) -> tuple[list[str], np.ndarray]:
-    """Indexes n synthetic rows and returns queries: texts and vectors."""
-    synthetic = Synthetic(width)
-    embedder.encode_document = lambda lines, **_: synthetic.rows(len(lines))  # type: ignore[method-assign]
+def fill(path: Path, model: Path, n: int) -> tuple[list[str], np.ndarray]:
+    """Indexes n synthetic rows, approximately whatever their number, and returns queries: texts and vectors."""
     words = texts(None, 5000)
 
     def rows() -> Iterator[Document]:
@@ -160,23 +156,28 @@ def fill(path: Path, embedder: Embedder, n: int, width: int) -> tuple[list[str],
             text = f"{number} {words[number % 5000]} {words[number // 5000 % 5000][:20]}"
             yield Document.of_text(text, f"{number % 97}/{number}.txt")
 
-    with SearchIndex.open(path, embedder, options=IndexOptions(batch=1 << 14)) as index:
-        index.splitter.count_tokens = len
-        index.update(rows())
-    return words[:N_QUERIES], synthetic.rows(N_QUERIES)
+    with Embedder.load(model) as embedder:
+        synthetic = Synthetic(embedder.width)
+        embedder.encode_document = lambda lines, **_: synthetic.rows(len(lines))  # type: ignore[method-assign]
+        embedder.token_count = len  # type: ignore[method-assign, assignment]
+        with SearchIndex.open(path, embedder, options=IndexOptions(batch=1 << 14, exact_rows=1)) as index:
+            index.update(rows())
+    queries = [" ".join(line.split()[1:6]) for line in words[:N_QUERIES]]
+    return queries, synthetic.rows(N_QUERIES)
 
 
 def main() -> None:
     """Measures, prints and records."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--texts", help="a file with a passage a line; default: seeded words")
+    parser.add_argument("--packages", help="one of apt's Translation-en lists; default: seeded words")
     parser.add_argument("--passages", type=int, default=60_000)
-    parser.add_argument("--rows", type=int, default=1_000_000, help="synthetic rows of the large table; 0: none")
+    parser.add_argument("--rows", type=int, nargs="*", default=[20_000, 1_000_000], help="sizes of synthetic tables")
     parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
     options = parser.parse_args()
     print(machine_line())
-    digest, recorded = sha256(options.model), []
+    digest = sha256(options.model)
+    recorded: list[Figure] = []
 
     def record(figures: dict[str, float], n_passages: int, width: int, suffix: str = "") -> None:
         for name, value in figures.items():
@@ -187,25 +188,30 @@ def main() -> None:
                 verdict = f"  (target {target[0]} {target[1]:g}: {'met' if is_met else 'MISSED'})"
             print(f"  {n_passages:9} passages  {name:24} {value:10.3f}{verdict}", flush=True)
             bound = f"{target[0]} {target[1]:g}" if target else None
-            recorded.append(Figure(name, round(value, 4), n_passages, width, digest, bound))
+            settings = {"passages": n_passages, "width": width}
+            recorded.append(Figure("search_index", name, round(value, 4), settings, digest, bound))
 
     with tempfile.TemporaryDirectory() as folder, Embedder.load(options.model) as embedder:
         path, width = Path(folder) / "index", embedder.width
         child = Child("search_index.py")
-        job = {"model": str(options.model), "path": str(path), "texts": options.texts, "passages": options.passages}
+        job = {
+            "model": str(options.model),
+            "path": str(path),
+            "packages": options.packages,
+            "passages": options.passages,
+        }
         figures = child.ask(job)
         child.close()
         record(figures, options.passages, width)
-        queries = texts(options.texts, options.passages)[:: max(1, options.passages // N_QUERIES)][:N_QUERIES]
+        every = texts(options.packages, options.passages)[:: max(1, options.passages // N_QUERIES)][:N_QUERIES]
+        queries = [" ".join(text.partition("\n")[0].split()[:10]) for text in every]
         record(first_stage(path, embedder, queries, embedder.encode_query(queries)), options.passages, width)
-        if options.rows:
-            large = Path(folder) / "large"
-            queries, vectors = fill(large, embedder, options.rows, width)
-            record(first_stage(large, embedder, queries, vectors), options.rows, width, ", large")
+        for rows in options.rows:
+            large = Path(folder) / str(rows)
+            queries, vectors = fill(large, options.model, rows)
+            record(first_stage(large, embedder, queries, vectors), rows, width, ", large" * (rows >= 1_000_000))
     if not options.trial:
-        RESULTS.mkdir(exist_ok=True)
-        with (RESULTS / "search_index.jsonl").open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(figure), ensure_ascii=False) + "\n" for figure in recorded)
+        append(recorded, "search_index")
 
 
 if __name__ == "__main__":
