@@ -1,6 +1,6 @@
 """How good is each stage of a search, and what do candidates and width cost?
 
-    python benchmarks/search_quality.py FOLDER [--queries 1000] [--trial]
+    python benchmarks/search_quality.py FOLDER [--queries 1000] [--only stages|sweep] [--trial]
 
 FOLDER is that of the demo pair's recipe (benchmarks/demo); its held-out package descriptions are indexed and
 searched by their synopses, each of which has one right answer. Figures go to results/search_quality.jsonl, the
@@ -21,7 +21,7 @@ from typing import get_args
 import numpy as np
 from harness import FOLDER, RESULTS, Figure, append, machine_line, sha256
 
-from qsift import Document, Embedder, IndexOptions, Reranker, SearchIndex, SearchPipeline, index_ranking
+from qsift import Document, Embedder, EngineOptions, IndexOptions, Reranker, SearchIndex, SearchPipeline, index_ranking
 from qsift.index_retrieval import Mode
 from qsift.loading import BUNDLED
 
@@ -161,25 +161,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--only", choices=("stages", "sweep"), help="one half; the first needs no quiet machine")
+    parser.add_argument("--threads", type=int, help="default: qsift's")
     parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
     options = parser.parse_args()
     print(machine_line())
     report, texts = Report(), descriptions(Pairs.read(options.folder))
+    engine = EngineOptions(threads=options.threads)
     with (
         tempfile.TemporaryDirectory() as folder,
-        Embedder.load("demo-embedding") as embedder,
-        Reranker.load("demo-reranker") as reranker,
+        Embedder.load("demo-embedding", options=engine) as embedder,
+        Reranker.load("demo-reranker", options=engine) as reranker,
     ):
-        for width in SWEPT_WIDTHS:
+        for width in SWEPT_WIDTHS if options.only != "stages" else (embedder.width,):
             with SearchIndex.open(f"{folder}/{width}", embedder, options=IndexOptions(truncate_dim=width)) as index:
                 index.update([Document.of_text(text, str(number)) for number, text in enumerate(texts.documents)])
-                if width == embedder.width:
+                if width == embedder.width and options.only != "sweep":
                     stages(report, texts, index, reranker, options.queries)
                     constants(report, texts, index, options.queries, 2 * options.queries)
-                sweep(report, texts, index, reranker, width)
+                if options.only != "stages":
+                    sweep(report, texts, index, reranker, width)
     if not options.trial:
         append(report.rows, "search_quality")
-        plot(report.rows, RESULTS / "search_quality.png")
+        if options.only != "stages":
+            plot(report.rows, RESULTS / "search_quality.png")
 
 
 if __name__ == "__main__":
