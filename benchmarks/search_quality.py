@@ -82,8 +82,8 @@ def stages(report: Report, texts: RetrievalSet, index: SearchIndex, reranker: Re
     reached = {}
     for mode in ("vector", "text", "hybrid"):
         places = first_stage(index, queries, vectors, mode)
-        reached[mode] = ndcg(places)
         bound = max(reached.values()) if mode == "hybrid" else None
+        reached[mode] = ndcg(places)
         report("nDCG@10", reached[mode], bound, stage=mode, queries=n)
         report("recall@50", recall(places, CANDIDATES), stage=mode, queries=n)
     pipeline = SearchPipeline(index.embedder, reranker, index)
