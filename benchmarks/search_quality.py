@@ -22,6 +22,7 @@ import numpy as np
 from harness import FOLDER, RESULTS, Figure, append, machine_line, sha256
 
 from qsift import Document, Embedder, EngineOptions, IndexOptions, Reranker, SearchIndex, SearchPipeline, index_ranking
+from qsift.index_ranking import ORDERS, Order
 from qsift.index_retrieval import Mode
 from qsift.loading import BUNDLED
 
@@ -87,9 +88,14 @@ def stages(report: Report, texts: RetrievalSet, index: SearchIndex, reranker: Re
         report("nDCG@10", reached[mode], bound, stage=mode, queries=n)
         report("recall@50", recall(places, CANDIDATES), stage=mode, queries=n)
     pipeline = SearchPipeline(index.embedder, reranker, index)
-    sources = ([hit.passage.source for hit in pipeline.search(query, top_k=CANDIDATES)] for query in queries)
-    both = ndcg(np.array([place(found, number) for number, found in enumerate(sources)]))
-    report("nDCG@10", both, reached["hybrid"] + GAIN, stage="two-stage", queries=n)
+    found: dict[Order, list[int]] = {order: [] for order in ORDERS}
+    for number, query in enumerate(queries):
+        hits = pipeline.search(query, top_k=CANDIDATES)
+        found["both"].append(place((hit.passage.source for hit in hits), number))
+        hits.sort(key=lambda hit: -(hit.score or 0))  # what order="score" gives, as all candidates are here
+        found["score"].append(place((hit.passage.source for hit in hits), number))
+    for order, bound in (("both", reached["hybrid"] + GAIN), ("score", None)):
+        report("nDCG@10", ndcg(np.array(found[order])), bound, stage="two-stage", order=order, queries=n)
 
 
 def constants(report: Report, texts: RetrievalSet, index: SearchIndex, start: int, n: int) -> None:

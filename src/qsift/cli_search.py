@@ -15,6 +15,7 @@ from .cli_console import tell
 from .cli_options import all_of, as_json_option, engine, engine_options, shows_progress, stderr_options
 from .cli_output import print_facts, print_found, print_json
 from .index_filter import Filter
+from .index_ranking import ORDERS
 from .index_retrieval import Mode
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ _filters = all_of(
 @click.option("--top-k", type=click.IntRange(1), default=10, show_default=True, help="Passages to print.")
 @click.option("--candidates", type=click.IntRange(1), default=50, show_default=True, help="Passages to rerank.")
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Leave out what the reranker gives less.")
+@click.option(
+    "--order", type=click.Choice(ORDERS), default="both", show_default=True, help="Sort by both stages or by P(yes)."
+)
 @click.option("--query-instruction", help="Of the first stage, one sentence.  [default: the model's]")
 @click.option("--rerank-instruction", help="Of the second stage, one sentence.  [default: the model's]")
 @click.option("--mode", type=click.Choice(get_args(Mode)), help="First stage of an index.  [default: hybrid]")
@@ -82,6 +86,7 @@ def search(question: str, paths: tuple[str, ...], **options: Any) -> None:
             top_k=options["top_k"],
             candidates=options["candidates"],
             min_score=options["min_score"],
+            order=options["order"],
             query_instruction=options["query_instruction"],
             rerank_instruction=options["rerank_instruction"],
             **extra,

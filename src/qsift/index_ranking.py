@@ -1,4 +1,4 @@
-"""The first stage's arithmetic: one ranking out of two, and a scan of vectors that lie in memory.
+"""The search's arithmetic: one ranking out of two, twice, and a scan of vectors that lie in memory.
 
 Numpy alone; this file knows no LanceDB.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,12 @@ Their 60 is for many rankings of a thousand each. Of two short ones it makes a v
 beat a first one, and the fusion falls below its better part: see benchmarks/README.md, search_quality.py.
 """
 
+Order = Literal["both", "score"]
+"""What hits of two stages are sorted by: both stages' evidence, or P(yes) alone."""
+ORDERS: tuple[Order, ...] = get_args(Order)
+
+_CERTAIN = 1e-9
+"""P(no) of a score that float32 rounds to 1."""
 _BLOCK = 1 << 16
 
 
@@ -50,6 +56,16 @@ def fuse(rankings: Sequence[Sequence[int]]) -> list[int]:
         for rank, item in enumerate(ranking, 1):
             scores[item] = scores.get(item, 0.0) + 1 / (RRF_K + rank)
     return sorted(scores, key=lambda item: -scores[item])
+
+
+def odds(score: float, rank: int) -> float:
+    """Returns the odds that a passage is the answer, by Bayes' rule, up to a factor that all passages share.
+
+    Args:
+        score: P(yes) of the reranker, which knows the passage and not its rivals.
+        rank: its place after the first stage, from 1; the odds of an answer there fall about as 1 / (1 + rank).
+    """
+    return score / ((1 - score + _CERTAIN) * (1 + rank))
 
 
 class Scan:

@@ -19,7 +19,7 @@ import numpy as np
 
 from .embedder import Embedder
 from .errors import DocumentError
-from .index_ranking import Candidate
+from .index_ranking import ORDERS, Candidate, Order, odds
 from .passages import Document, OnBatch, OnSkip, Passage, Splitter
 from .reranker import Reranker
 from .vectors import Vectors
@@ -145,6 +145,7 @@ class SearchPipeline:
         top_k: int = 10,
         candidates: int = CANDIDATES,
         min_score: float | None = None,
+        order: Order = "both",
         query_instruction: str | None = None,
         rerank_instruction: str | None = None,
         **options: Any,
@@ -156,18 +157,22 @@ class SearchPipeline:
             top_k: how many at most.
             candidates: how many the first stage finds for the second.
             min_score: leaves out what the reranker gives less, 0..1; None keeps all.
+            order: "both" weighs the reranker's odds, P(yes) / P(no), with what the first stage thought of a
+                passage, 1 / (1 + rank); "score" goes by P(yes) alone.
             query_instruction: of the embedder, one sentence; None takes the model's.
             rerank_instruction: of the reranker, one sentence; None takes the model's.
             **options: of the first stage, see `SearchIndex.search`: ``mode``, ``where``, ``coarse_dim``.
 
         Raises:
-            TypeError, ValueError: no text, a number out of range, ``min_score`` without a reranker.
+            TypeError, ValueError: no text, a number out of range, an unknown order, ``min_score`` without a reranker.
             SearchIndexError, EngineError: from the stages.
         """
         if top_k < 1 or candidates < 1:
             raise ValueError(f"top_k is {top_k} and candidates is {candidates}; at least 1 is needed.")
         if min_score is not None and self.reranker is None:
             raise ValueError("min_score is a score of the reranker, and there is none. Leave it out.")
+        if order not in ORDERS:
+            raise ValueError(f"order is {order!r}; allowed are {', '.join(ORDERS)}.")
         if not isinstance(query, str):
             raise TypeError(f"The query is of type {type(query).__name__}; a str is needed.")
         vector = self.embedder.encode_query(query, instruction=query_instruction)
@@ -180,4 +185,9 @@ class SearchPipeline:
             for item, score in zip(found, scores, strict=True)
             if min_score is None or score >= min_score
         ]
-        return sorted(hits, key=lambda hit: -(hit.score or 0))[:top_k]
+
+        def merit(hit: SearchHit) -> float:
+            score = hit.score or 0.0
+            return odds(score, hit.rank) if order == "both" else score
+
+        return sorted(hits, key=merit, reverse=True)[:top_k]

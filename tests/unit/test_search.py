@@ -9,7 +9,7 @@ import pytest
 from stub import StubEngine, StubTokenizer, model_file
 
 from qsift import Document, DocumentError, Embedder, PassageList, Reranker, SearchPipeline, Section, Splitter
-from qsift.index_ranking import fuse
+from qsift.index_ranking import ORDERS, fuse, odds
 
 TEXTS = {"far": "zzzz yyyy", "near": "abcd abcd", "nearer": "abcd abcx", "nearest": "abcd"}
 
@@ -105,6 +105,7 @@ def test_batches_are_told_and_keep_the_order(embedder: Embedder, monkeypatch: py
     [
         ({"top_k": 0}, ValueError, "top_k is 0"),
         ({"candidates": 0}, ValueError, "candidates is 0"),
+        ({"order": "rank"}, ValueError, "order is 'rank'; allowed are both, score"),
         ({"query": 5}, TypeError, "The query is of type int"),
     ],
 )
@@ -119,3 +120,18 @@ def test_a_first_place_outweighs_two_middling_ones() -> None:
     assert fuse([[99, *middling], middling]).index(99) == 6  # 1/6 lies between 1/11 + 1/12 and 1/12 + 1/13
     assert fuse([[1, 2], [2, 1]]) == [1, 2]
     assert fuse([[], [7]]) == [7] and fuse([[], []]) == []
+
+
+def test_a_little_more_of_p_yes_does_not_outweigh_a_first_place_and_much_more_does() -> None:
+    assert odds(0.6, 1) > odds(0.7, 30) and odds(0.6, 1) < odds(0.99, 30)
+    assert odds(1.0, 1) > odds(1.0, 2) > odds(0.999, 1) > odds(0.0, 1) == 0
+
+
+def test_hits_are_sorted_by_both_stages_or_by_p_yes_alone(embedder: Embedder, reranker: Reranker) -> None:
+    pipeline = SearchPipeline(embedder, reranker, PassageList.of(documents(), embedder))
+    both, score = (pipeline.search("abcd", order=order) for order in ORDERS)
+    assert {hit.passage for hit in both} == {hit.passage for hit in score}
+    merits = [odds(hit.score or 0, hit.rank) for hit in both]
+    assert merits == sorted(merits, reverse=True)
+    scores = [hit.score for hit in score]
+    assert scores == sorted(scores, reverse=True)
