@@ -1,0 +1,118 @@
+"""ModelScope's paths, as its own client and its plain HTTP interface use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+
+from hub_server.exchange import Exchange, Fault
+from hub_server.repos import Commit, Repo
+
+REPO = r"(?P<repo>[^/]+/[^/]+)"
+
+
+def info(exchange: Exchange, repo: str) -> None:
+    """Answers with a repo's facts."""
+    if found := readable(exchange, repo, "master"):
+        kept, commit = found
+        owner, _, name = kept.id.partition("/")
+        data = {"Path": owner, "Name": name, "Revision": "master", "Visibility": 1 if kept.private else 5}
+        agree(exchange, data | {"LastUpdatedTime": int(commit.date.timestamp())})
+
+
+def revisions(exchange: Exchange, repo: str) -> None:
+    """Answers with the branches."""
+    if found := readable(exchange, repo, "master"):
+        kept, _ = found
+        branches = [
+            {"Revision": "master" if name == "main" else name, "CreatedAt": int(kept.commits[id].date.timestamp())}
+            for name, id in kept.branches.items()
+        ]
+        agree(exchange, {"RevisionMap": {"Branches": branches, "Tags": []}})
+
+
+def files(exchange: Exchange, repo: str) -> None:
+    """Answers with the files of a revision, with their sizes and digests."""
+    if found := readable(exchange, repo, exchange.query.get("Revision", "master")):
+        commit = found[1]
+        recursive = exchange.query.get("Recursive", "").lower() == "true"
+        entries = listing(commit, exchange.query.get("Root", "").strip("/"), recursive=recursive)
+        agree(exchange, {"Files": entries, "IsVisual": 0, "LatestCommitter": {}})
+
+
+def listing(commit: Commit, root: str, *, recursive: bool) -> list[dict[str, Any]]:
+    """Returns folders and files below a folder."""
+    top = PurePosixPath(root)
+    below = {PurePosixPath(path): blob for path, blob in commit.files.items() if top in PurePosixPath(path).parents}
+    folders = {parent for path in below for parent in path.parents if top in parent.parents}
+    facts = {"CommitMessage": commit.title, "CommittedDate": int(commit.date.timestamp()), "Revision": commit.id}
+    entries = [
+        {**facts, "Path": str(path), "Name": path.name, "Type": "tree", "Size": 0, "Sha256": "", "IsLFS": False}
+        for path in sorted(folders)
+    ] + [
+        {
+            **facts,
+            "Path": str(path),
+            "Name": path.name,
+            "Type": "blob",
+            "Size": blob.size,
+            "Sha256": blob.sha256,
+            "IsLFS": blob.lfs,
+            "Mode": "33188",
+            "InCheck": False,
+        }
+        for path, blob in below.items()
+    ]
+    return entries if recursive else [entry for entry in entries if PurePosixPath(entry["Path"]).parent == top]
+
+
+def file(exchange: Exchange, repo: str) -> None:
+    """Answers with a file."""
+    path = exchange.query.get("FilePath", "")
+    if not (found := readable(exchange, repo, exchange.query.get("Revision", "master"))):
+        return
+    if not (blob := found[1].files.get(path)):
+        return refuse(exchange, 404, 10010205001, f"file {path} not found")
+    headers = {"ETag": f'"{blob.sha256}"', "X-Linked-ETag": f'"{blob.sha256}"', "X-Linked-Size": str(blob.size)}
+    exchange.serve(blob, path, headers)
+
+
+def readable(exchange: Exchange, repo: str, revision: str) -> tuple[Repo, Commit] | None:
+    """Returns a repo and a commit of it, or answers that this user cannot have it."""
+    if exchange.hub.token not in (None, exchange.token):
+        refuse(exchange, 401, 10010101001, "unauthorized")
+        return None
+    kept = exchange.hub.repos.get(repo)
+    if kept is None or (kept.private and not exchange.token):
+        refuse(exchange, 404, 10010205001, f"model {repo} not found")
+        return None
+    if found := kept.find("main" if revision == "master" else revision):
+        return kept, found
+    refuse(exchange, 404, 10010205002, f"revision {revision} not found")
+    return None
+
+
+def agree(exchange: Exchange, data: Any) -> None:
+    """Answers with data in ModelScope's envelope."""
+    exchange.reply({"Code": 200, "Data": data, "Message": "success", "RequestId": "1", "Success": True})
+
+
+def refuse(exchange: Exchange, status: int, code: int, message: str, headers: dict[str, str] | None = None) -> None:
+    """Answers as ModelScope says no."""
+    content = {"Code": code, "Data": {}, "Message": message, "RequestId": "1", "Success": False}
+    exchange.reply(content, status=status, headers=headers)
+
+
+def refuse_fault(exchange: Exchange, fault: Fault | int, retry_after: int) -> None:
+    """Answers with the fault that a test ordered."""
+    status = 403 if isinstance(fault, Fault) else fault
+    refuse(exchange, status, status, "refused", {"Retry-After": str(retry_after)} if status == 429 else None)
+
+
+HUB: tuple[tuple[str, str, Callable[..., None]], ...] = (
+    ("GET", rf"/api/v1/models/{REPO}", info),
+    ("GET", rf"/api/v1/models/{REPO}/revisions", revisions),
+    ("GET", rf"/api/v1/models/{REPO}/repo/files", files),
+    ("GET|HEAD", rf"/api/v1/models/{REPO}/repo", file),
+)
