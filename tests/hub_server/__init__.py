@@ -34,6 +34,7 @@ class HubServer:
         cdn_url: The second address.
         requests: Every request so far, in the order they came.
         token: The bearer token that is demanded; None lets everybody read, and with any token write.
+        pause: Seconds between two pieces of a slow body; a whole one takes a hundred times as long.
         page_size: Entries on a page of a repo's tree.
         repos: Repositories by id.
         blobs: Contents of files.
@@ -43,6 +44,7 @@ class HubServer:
         self.requests: list[Request] = []
         self.repos: dict[str, Repo] = {}
         self.token: str | None = None
+        self.pause = 0.05
         self.page_size = 1000
         self.closed, self.released = threading.Event(), threading.Event()
         self._orders: list[Order] = []
@@ -120,6 +122,8 @@ class HubServer:
             method: Only for "GET" or only for "HEAD". Faults of bodies befall GET alone in any case.
             retry_after: Seconds that a 429 asks for.
         """
+        if fault is Fault.HOLD:
+            self.released.clear()
         self._orders.append(Order(pattern, fault, times, method, retry_after))
 
     def heal(self) -> None:
@@ -142,20 +146,28 @@ class HubServer:
         return {
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(folder / "huggingface"),
+            "HF_HUB_CACHE": str(folder / "huggingface" / "hub"),
+            "HF_TOKEN": "",
+            "HF_TOKEN_PATH": str(folder / "huggingface" / "token"),
+            "HF_HUB_OFFLINE": "0",
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_ETAG_TIMEOUT": "60",
+            # A paused machine is no fault of the code.
+            "HF_HUB_ETAG_TIMEOUT": "600",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "600",
             "MODELSCOPE_ENDPOINT": self.url,
+            "MODELSCOPE_API_TOKEN": "",
             "MODELSCOPE_CACHE": str(folder / "modelscope"),
             "MODELSCOPE_HOME": str(folder / "modelscope-home"),
             "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
         }
 
     # For the exchanges
 
     def route(self, exchange: Exchange, path: str) -> None:
         """Answers a request by the first route that fits it."""
-        routes = {"hub": (*modelscope.HUB, *huggingface.HUB), "cdn": huggingface.CDN}[exchange.name]
+        routes = {"hub": (*modelscope.HUB, *huggingface.HUB), "cdn": (*modelscope.CDN, *huggingface.CDN)}[exchange.name]
         for methods, pattern, answer in routes:
             match = re.fullmatch(pattern, path)
             if match and exchange.command in methods.split("|"):

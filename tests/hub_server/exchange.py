@@ -28,7 +28,7 @@ class Fault(enum.Enum):
 
     CUT = "the connection closes when half of the file is sent; a resumed request past that gets nothing at all"
     HOLD = "half of the body is sent, then nothing until the test calls release()"
-    SLOW = "the body comes in a hundred pieces, 20 a second"
+    SLOW = "the body comes in a hundred pieces, with HubServer.pause between them"
     WRONG_LENGTH = "the body is whole by its own Content-Length, and seven bytes shorter than the hub promised"
     WRONG_DIGEST = "a byte in the middle is another one"
     GATED = "403, because the repo's owner did not let this user in"
@@ -136,19 +136,24 @@ class Exchange(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(text)
 
-    def serve(self, blob: Blob, file: str, headers: Mapping[str, str]) -> None:
+    def serve(self, blob: Blob, file: str, headers: Mapping[str, str], *, ranges: bool = True) -> None:
         """Answers with a file, or the range of it that was asked for, or with the fault that was ordered."""
+        asked = self.headers.get("Range") if ranges else None
         fault = self.hub.fault_of(self, file) if self.command == "GET" else None
-        size = blob.size - 7 if fault is Fault.WRONG_LENGTH else blob.size
-        wanted = asked_range(self.headers.get("Range"), size)
-        headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream", **headers}
+        size = max(0, blob.size - 7) if fault is Fault.WRONG_LENGTH else blob.size
+        wanted = asked_range(asked, size)
+        headers = {
+            **headers,
+            "Content-Type": "application/octet-stream",
+            "Accept-Ranges": "bytes" if ranges else "none",
+        }
         if wanted is None:
             self._head(416, {"Content-Range": f"bytes */{size}"}, 0)
             return
         start, stop = wanted
-        if self.headers.get("Range"):
+        if asked:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-        self._head(206 if self.headers.get("Range") else 200, headers, stop - start)
+        self._head(206 if asked else 200, headers, stop - start)
         if self.command == "GET":
             assert not isinstance(fault, int)
             self._send(blob, file, start, stop, fault)
@@ -168,7 +173,7 @@ class Exchange(BaseHTTPRequestHandler):
         for content in pieces(blob.path, start, end, piece, flip):
             self.wfile.write(content)
             self.hub.sent(file, len(content))
-            if fault is Fault.SLOW and self.hub.closed.wait(0.05):
+            if fault is Fault.SLOW and self.hub.closed.wait(self.hub.pause):
                 return self._cut()
         if fault is Fault.CUT:
             self._cut()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlencode
 
 from hub_server.exchange import Exchange, Fault
 from hub_server.repos import Commit, Repo
 
+UNAUTHORIZED, MISSING = 10010103009, 10010205001
 REPO = r"(?P<repo>[^/]+/[^/]+)"
 
 
@@ -42,54 +44,57 @@ def files(exchange: Exchange, repo: str) -> None:
 
 
 def listing(commit: Commit, root: str, *, recursive: bool) -> list[dict[str, Any]]:
-    """Returns folders and files below a folder."""
+    """Returns folders and files below a folder, each with the commit that last changed it."""
     top = PurePosixPath(root)
     below = {PurePosixPath(path): blob for path, blob in commit.files.items() if top in PurePosixPath(path).parents}
     folders = {parent for path in below for parent in path.parents if top in parent.parents}
-    facts = {"CommitMessage": commit.title, "CommittedDate": int(commit.date.timestamp()), "Revision": commit.id}
-    entries = [
-        {**facts, "Path": str(path), "Name": path.name, "Type": "tree", "Size": 0, "Sha256": "", "IsLFS": False}
+    facts = {"CommitMessage": commit.title, "CommittedDate": int(commit.date.timestamp()), "InCheck": False}
+    entries: list[dict[str, Any]] = [
+        {"Path": str(path), "Name": path.name, "Type": "tree", "Size": 0, "Sha256": "", "IsLFS": False}
+        | {**facts, "Mode": "40000", "Revision": commit.id}
         for path in sorted(folders)
-    ] + [
-        {
-            **facts,
-            "Path": str(path),
-            "Name": path.name,
-            "Type": "blob",
-            "Size": blob.size,
-            "Sha256": blob.sha256,
-            "IsLFS": blob.lfs,
-            "Mode": "33188",
-            "InCheck": False,
-        }
+    ]
+    entries += [
+        {"Path": str(path), "Name": path.name, "Type": "blob", "Size": blob.size, "Sha256": blob.sha256}
+        | {**facts, "IsLFS": blob.lfs, "Mode": "100644", "Revision": commit.changed[str(path)]}
         for path, blob in below.items()
     ]
     return entries if recursive else [entry for entry in entries if PurePosixPath(entry["Path"]).parent == top]
 
 
 def file(exchange: Exchange, repo: str) -> None:
-    """Answers with a file."""
+    """Answers with a small file, whole whatever range was asked for, or with the address of a large one."""
     path = exchange.query.get("FilePath", "")
     if not (found := readable(exchange, repo, exchange.query.get("Revision", "master"))):
         return
     if not (blob := found[1].files.get(path)):
-        return refuse(exchange, 404, 10010205001, f"file {path} not found")
-    headers = {"ETag": f'"{blob.sha256}"', "X-Linked-ETag": f'"{blob.sha256}"', "X-Linked-Size": str(blob.size)}
-    exchange.serve(blob, path, headers)
+        return refuse(exchange, 404, MISSING, f"file {path} not found")
+    if not blob.lfs:
+        return exchange.serve(blob, path, {"ETag": f'"{blob.oid}"'}, ranges=False)
+    query = urlencode({"FilePath": path, "Signature": "good"})
+    exchange.redirect(f"{exchange.hub.cdn_url}/lfs/{blob.sha256}?{query}", {})
+
+
+def large_file(exchange: Exchange, sha256: str) -> None:
+    """Answers, at the second address, with a large file; the address itself is the permission."""
+    if exchange.query.get("Signature") != "good" or sha256 not in exchange.hub.blobs:
+        return exchange.reply({"error": "Access denied"}, status=403)
+    blob = exchange.hub.blobs.blob(sha256, exchange.file, lfs=True)
+    exchange.serve(blob, exchange.file, {"ETag": f'"{sha256[:32]}"', "X-Linked-ETag": f'"{sha256}"'})
 
 
 def readable(exchange: Exchange, repo: str, revision: str) -> tuple[Repo, Commit] | None:
     """Returns a repo and a commit of it, or answers that this user cannot have it."""
     if exchange.hub.token not in (None, exchange.token):
-        refuse(exchange, 401, 10010101001, "unauthorized")
+        refuse(exchange, 401, UNAUTHORIZED, "unauthorized")
         return None
     kept = exchange.hub.repos.get(repo)
     if kept is None or (kept.private and not exchange.token):
-        refuse(exchange, 404, 10010205001, f"model {repo} not found")
+        refuse(exchange, 404, MISSING, f"model {repo} not found")
         return None
     if found := kept.find("main" if revision == "master" else revision):
         return kept, found
-    refuse(exchange, 404, 10010205002, f"revision {revision} not found")
+    refuse(exchange, 404, MISSING, f"revision {revision} not found")
     return None
 
 
@@ -116,3 +121,4 @@ HUB: tuple[tuple[str, str, Callable[..., None]], ...] = (
     ("GET", rf"/api/v1/models/{REPO}/repo/files", files),
     ("GET|HEAD", rf"/api/v1/models/{REPO}/repo", file),
 )
+CDN: tuple[tuple[str, str, Callable[..., None]], ...] = (("GET|HEAD", r"/lfs/(?P<sha256>[0-9a-f]{64})", large_file),)

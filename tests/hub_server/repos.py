@@ -44,12 +44,13 @@ class Blob:
 
 @dataclass(frozen=True)
 class Commit:
-    """A state of a repo: its files by their path."""
+    """A state of a repo: its files by their path, and the commit that last changed each."""
 
     id: str
     title: str
     date: datetime
     files: Mapping[str, Blob]
+    changed: Mapping[str, str]
 
 
 @dataclass
@@ -69,9 +70,11 @@ class Repo:
     def commit(self, files: Mapping[str, Blob], title: str, branch: str = "main") -> Commit:
         """Makes a branch point to a new commit with these files and no others."""
         tree = "".join(f"{path} {files[path].oid}\n" for path in sorted(files))
-        parent = self.branches.get(branch, "")
-        id = hashlib.sha1(f"{self.id} {parent} {title}\n{tree}".encode()).hexdigest()
-        self.commits[id] = Commit(id, title, datetime.now(timezone.utc), dict(sorted(files.items())))
+        parent = self.commits.get(self.branches.get(branch, ""))
+        id = hashlib.sha1(f"{self.id} {parent and parent.id} {title}\n{tree}".encode()).hexdigest()
+        same = {path for path, blob in files.items() if parent and parent.files.get(path) == blob}
+        changed = {path: parent.changed[path] if parent and path in same else id for path in files}
+        self.commits[id] = Commit(id, title, datetime.now(timezone.utc), dict(sorted(files.items())), changed)
         self.branches[branch] = id
         return self.commits[id]
 
