@@ -26,7 +26,7 @@ PIECE = 1 << 16
 class Fault(enum.Enum):
     """What goes wrong with the body of a file; a number instead is the status of an answer without one."""
 
-    CUT = "the connection closes when half of the file is sent; a resumed request past that gets nothing at all"
+    CUT = "the connection closes when half of the file is sent; a resumed request past that gets nothing"
     HOLD = "half of the body is sent, then nothing until the test calls release()"
     SLOW = "the body comes in a hundred pieces, with HubServer.pause between them"
     WRONG_LENGTH = "the body is whole by its own Content-Length, and seven bytes shorter than the hub promised"

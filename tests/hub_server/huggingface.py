@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 import yaml
 
@@ -95,7 +95,7 @@ def file_entry(path: str, blob: Blob) -> dict[str, Any]:
 def paths_info(exchange: Exchange, repo: str, revision: str) -> None:
     """Answers with what it knows of the paths that were asked for."""
     if found := readable(exchange, repo, revision):
-        paths = json.loads(exchange.body())["paths"]
+        paths = parse_qs(exchange.body().decode()).get("paths", [])
         exchange.reply([file_entry(path, found[1].files[path]) for path in paths if path in found[1].files])
 
 
