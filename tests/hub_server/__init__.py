@@ -18,12 +18,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
-from hub_server import huggingface, modelscope
+from hub_server import huggingface, modelscope, uploads
 from hub_server.exchange import Exchange, Fault, Order, Request
 from hub_server.repos import BlobStore, Repo
 
 __all__ = ["Fault", "HubServer", "Request"]
+
+ROUTES = {
+    "hub": (*modelscope.HUB, *huggingface.HUB, *uploads.HUB),
+    "cdn": (*modelscope.CDN, *huggingface.CDN, *uploads.CDN),
+}
 
 
 class HubServer:
@@ -50,7 +56,7 @@ class HubServer:
         self._orders: list[Order] = []
         self._sent: Counter[str] = Counter()
         self._lock = threading.Condition()
-        self._folder = tempfile.TemporaryDirectory(prefix="hub-")
+        self._folder = tempfile.TemporaryDirectory(prefix="hub-", ignore_cleanup_errors=True)
         self.blobs = BlobStore(Path(self._folder.name))
         self._servers = {name: self._serve(name) for name in ("hub", "cdn")}
         self.url, self.cdn_url = (f"http://127.0.0.1:{one.server_port}" for one in self._servers.values())
@@ -90,7 +96,7 @@ class HubServer:
         Args:
             repo: "org/name".
             files: A folder, or contents by path.
-            branch: Which branch moves; "master" is ModelScope's name for "main".
+            branch: Which branch moves. ModelScope's clients call "main" "master".
             title: The commit's first line.
             facts: private=True (needs a token), gated=True (its files are refused).
         """
@@ -135,7 +141,7 @@ class HubServer:
         """Lets bodies go on that Fault.HOLD holds."""
         self.released.set()
 
-    def wait_until_sending(self, file: str, n_bytes: int = 1, *, timeout: float = 120) -> None:
+    def wait_until_sending(self, file: str, n_bytes: int = 1, *, timeout: float = 600) -> None:
         """Returns when so many bytes of a file were sent; raises TimeoutError where that does not happen."""
         with self._lock:
             if not self._lock.wait_for(lambda: self._sent[file] >= n_bytes, timeout):
@@ -167,17 +173,18 @@ class HubServer:
 
     def route(self, exchange: Exchange, path: str) -> None:
         """Answers a request by the first route that fits it."""
-        routes = {"hub": (*modelscope.HUB, *huggingface.HUB), "cdn": (*modelscope.CDN, *huggingface.CDN)}[exchange.name]
-        for methods, pattern, answer in routes:
+        for methods, pattern, answer in ROUTES[exchange.name]:
             match = re.fullmatch(pattern, path)
             if match and exchange.command in methods.split("|"):
-                arguments = {name: value for name, value in match.groupdict().items() if value is not None}
+                arguments = {name: unquote(value) for name, value in match.groupdict().items() if value is not None}
                 exchange.file = (
                     arguments.get("file") or exchange.query.get("file") or exchange.query.get("FilePath") or ""
                 )
                 self._note(exchange)
                 speaker = modelscope if answer.__module__ == modelscope.__name__ else huggingface
-                return self._refused(exchange, speaker.refuse_fault) or answer(exchange, **arguments)
+                if not self._refused(exchange, speaker.refuse_fault):
+                    answer(exchange, **arguments)
+                return
         self._note(exchange)
         exchange.reply({"error": f"No route for {exchange.command} {path}"}, status=404)
 

@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from hub_server.repos import Blob
 
@@ -87,7 +87,7 @@ class Exchange(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         self.query = dict(parse_qsl(parts.query, keep_blank_values=True))
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self.hub.route(self, unquote(parts.path))
+            self.hub.route(self, parts.path)
             self.body()  # what the client still sends would be read as the next request
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer

@@ -23,6 +23,11 @@ def info(exchange: Exchange, repo: str) -> None:
         agree(exchange, data | {"LastUpdatedTime": int(commit.date.timestamp())})
 
 
+def region(exchange: Exchange) -> None:
+    """Answers that this is no machine of the hub's own cloud."""
+    agree(exchange, {"InternalRegionQueryAddress": ""})
+
+
 def revisions(exchange: Exchange, repo: str) -> None:
     """Answers with the branches."""
     if found := readable(exchange, repo, "master"):
@@ -116,6 +121,7 @@ def refuse_fault(exchange: Exchange, fault: Fault | int, retry_after: int) -> No
 
 
 HUB: tuple[tuple[str, str, Callable[..., None]], ...] = (
+    ("GET", r"/api/v1/repos/internalAccelerationInfo", region),
     ("GET", rf"/api/v1/models/{REPO}", info),
     ("GET", rf"/api/v1/models/{REPO}/revisions", revisions),
     ("GET", rf"/api/v1/models/{REPO}/repo/files", files),

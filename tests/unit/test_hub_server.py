@@ -130,6 +130,12 @@ def test_a_new_upload_is_a_new_commit_and_the_old_one_stays(hub: HubServer, api:
         assert found == files
 
 
+def test_names_with_slashes_and_spaces_are_names(hub: HubServer, download: Callable[..., bytes]) -> None:
+    hub.add(REPO, FILES)
+    hub.add(REPO, {"a b/ü.txt": b"here"}, branch="refs/pr/1")
+    assert download("a b/ü.txt", revision="refs/pr/1") == b"here"
+
+
 def test_small_files_come_from_the_hub_and_large_ones_from_elsewhere(
     hub: HubServer, download: Callable[..., bytes]
 ) -> None:
