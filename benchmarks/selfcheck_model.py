@@ -14,8 +14,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from checkpoints import Checkpoint, Shape, write_checkpoint
-from qsift.convert import convert, quantize
+from qsift.convert import convert
 
+from qsift import quants, weights
 from qsift.selfcheck import MODEL
 
 SHAPE = Shape(2, 256, 256, 2, 1, 64, 1024)
@@ -30,18 +31,18 @@ TYPES = {
 }
 
 
-class Mixed(quantize.Scheme):
+class Mixed(quants.Scheme):
     """Every matrix of a block in a type of its own."""
 
-    def type_of(self, tensor: quantize.Tensor, config: quantize.Config) -> str:
+    def type_of(self, name: str, shape: tuple[int, ...], model: weights.Shape) -> str:
         """Returns the type that TYPES names."""
-        match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", tensor.name)
-        return TYPES[match[2]][int(match[1])] if match and match[2] in TYPES else super().type_of(tensor, config)
+        match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name)
+        return TYPES[match[2]][int(match[1])] if match and match[2] in TYPES else super().type_of(name, shape, model)
 
 
 def main() -> None:
     """Writes the model."""
-    quantize.SCHEMES["q8_0"] = Mixed(7, "Q8_0", "Q8_0")
+    quants.SCHEMES["q8_0"] = Mixed(7, "Q8_0", "Q8_0")
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_checkpoint(Path(folder) / "selfcheck", Checkpoint(shape=SHAPE))
         convert(checkpoint, MODEL, quants="q8_0", force=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from qsift.errors import ConversionError
+from qsift.quants import SCHEMES, checked_quants
 from qsift.specs import Task
 
 from .evidence import check_task
@@ -21,7 +22,7 @@ from .gguf_file import replacing, write_gguf
 from .magnitudes import value_problems
 from .metadata import general_keys, model_keys, quant_keys, template_keys
 from .outputs import output_paths, output_problems
-from .quantize import SCHEMES, checked_quants, make_plan
+from .quantize import make_plan
 from .source import Source
 from .verify import verify
 

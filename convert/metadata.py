@@ -15,10 +15,10 @@ from typing import Any
 
 from qsift.manifest import ARCHITECTURE, POOLING_LAST, POOLING_RANK, Manifest
 from qsift.prompts import RERANK_LABELS, RERANK_TEMPLATES
+from qsift.quants import SCHEMES
 from qsift.specs import Task
 
 from .config import Config
-from .quantize import SCHEMES
 from .tensors import Tensor
 
 _SIZE = re.compile(r"(?<![\w.])\d+(?:\.\d+)?[BMbm](?![A-Za-z0-9])")

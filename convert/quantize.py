@@ -1,101 +1,18 @@
-"""SCHEMES: which type each tensor gets under each quant.
+"""A plan: the tensors of a GGUF and the type that each is written in, by the schemes of `qsift.quants`.
 
-The mixes are those that users know by these names from llama.cpp, so a file weighs and behaves as
-its name promises. Pure decisions: nothing here reads or encodes a weight.
+Pure decisions: nothing here reads or encodes a weight.
 """
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from math import prod
 
-from qsift.gguf_header import GGML_TYPES
+from qsift.quants import SCHEMES, encoded_bytes
 
 from .config import Config
-from .tensors import RERANK_HEAD, Tensor
-
-logger = logging.getLogger("qsift.convert")
-
-BLOCKS: dict[str, tuple[int, int]] = {name: (width, nbytes) for name, width, nbytes in GGML_TYPES.values()}
-"""(elements, bytes) of a block by type."""
-
-Where = Callable[[int, Config], bool]
-
-
-def _sensitive(layer: int, config: Config) -> bool:
-    """The first and the last eighth, and every third layer between: llama.cpp's use_more_bits."""
-    eighth = config.num_hidden_layers // 8
-    return layer < eighth or layer >= 7 * config.num_hidden_layers // 8 or (layer - eighth) % 3 == 2
-
-
-def _first_eighth(layer: int, config: Config) -> bool:
-    return layer < config.num_hidden_layers // 8
-
-
-def _shared_values(_layer: int, config: Config) -> bool:
-    """Four or more query heads share each value head, so its errors count more and its bits cost less."""
-    return config.num_attention_heads // config.num_key_value_heads >= 4
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """Which types a quant is made of.
-
-    Attributes:
-        file_type: llama.cpp's enum llama_ftype, for ``general.file_type``.
-        matrices: type of the weight matrices.
-        embedding: type of the embedding matrix.
-        better: by kind of matrix, the type it gets in some layers, and in which.
-    """
-
-    file_type: int
-    matrices: str
-    embedding: str
-    better: Mapping[str, tuple[str, Where]] = field(default_factory=dict)
-
-    def type_of(self, tensor: Tensor, config: Config) -> str:
-        """Returns the type of ``tensor``, such as "Q6_K"."""
-        if len(tensor.shape) < 2 or tensor.name == RERANK_HEAD:
-            return "F32"
-        if tensor.name == "token_embd.weight":
-            # As llama.cpp: an embedding that does not fit the blocks of the matrices goes to 8 bits.
-            fits = tensor.shape[-1] % BLOCKS[self.matrices][0] == 0
-            return _fitting(self.embedding if fits else "Q8_0", tensor)
-        chosen = self.matrices
-        match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", tensor.name)
-        if match and match[2] in self.better:
-            better, where = self.better[match[2]]
-            chosen = better if where(int(match[1]), config) else chosen
-        return _fitting(chosen, tensor)
-
-
-SCHEMES: dict[str, Scheme] = {
-    "f32": Scheme(0, "F32", "F32"),
-    "f16": Scheme(1, "F16", "F16"),
-    "bf16": Scheme(32, "BF16", "BF16"),
-    "q8_0": Scheme(7, "Q8_0", "Q8_0"),
-    "q6_k": Scheme(18, "Q6_K", "Q6_K"),
-    "q5_k_m": Scheme(17, "Q5_K", "Q6_K", {"attn_v": ("Q6_K", _sensitive), "ffn_down": ("Q6_K", _sensitive)}),
-    "q4_k_m": Scheme(15, "Q4_K", "Q6_K", {"attn_v": ("Q6_K", _sensitive), "ffn_down": ("Q6_K", _sensitive)}),
-    "q4_0": Scheme(2, "Q4_0", "Q6_K"),
-    "iq4_xs": Scheme(30, "IQ4_XS", "Q6_K", {"attn_v": ("Q5_K", _shared_values), "ffn_down": ("Q5_K", _first_eighth)}),
-}
-"""The quants by name. Source of the mixes: llama.cpp's src/llama-quant.cpp, for models like these."""
-
-_FALLBACKS = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0", "IQ4_XS": "IQ4_NL"}
-
-
-def _fitting(chosen: str, tensor: Tensor) -> str:
-    """Returns ``chosen``, or the type that llama.cpp takes where the rows are no multiple of its blocks."""
-    for candidate in (chosen, _FALLBACKS.get(chosen, "F16"), "F16"):
-        if tensor.shape[-1] % BLOCKS[candidate][0] == 0:
-            if candidate != chosen:
-                logger.info("%s: rows of %d do not fit %s; %s.", tensor.name, tensor.shape[-1], chosen, candidate)
-            return candidate
-    raise AssertionError("F16 has blocks of one element")
+from .tensors import Tensor
 
 
 @dataclass(frozen=True)
@@ -118,8 +35,7 @@ class Encoded:
     @property
     def row_bytes(self) -> int:
         """Size of an encoded row."""
-        width, nbytes = BLOCKS[self.type_name]
-        return self.tensor.shape[-1] // width * nbytes
+        return encoded_bytes(self.tensor.shape[-1:], self.type_name)
 
     @property
     def n_rows(self) -> int:
@@ -129,7 +45,7 @@ class Encoded:
     @property
     def nbytes(self) -> int:
         """Size in the file, without padding."""
-        return self.n_rows * self.row_bytes
+        return encoded_bytes(self.tensor.shape, self.type_name)
 
     def chunks(self) -> list[tuple[int, int]]:
         """Returns (start, stop) of the pieces that are encoded at once: whole rows, about 262,144 weights."""
@@ -143,18 +59,4 @@ Plan = tuple[Encoded, ...]
 def make_plan(tensors: Iterable[Tensor], config: Config, quant: str) -> Plan:
     """Returns the tensors with the types that ``quant`` gives them, in the same order."""
     scheme = SCHEMES[quant]
-    return tuple(Encoded(tensor, scheme.type_of(tensor, config)) for tensor in tensors)
-
-
-def checked_quants(quants: str | Iterable[str]) -> tuple[str, ...]:
-    """Returns the names of quants in lower case, each once.
-
-    Raises:
-        ValueError: there is none, or one is unknown; the message lists the known ones.
-    """
-    names = tuple(dict.fromkeys(str(q).strip().lower() for q in ((quants,) if isinstance(quants, str) else quants)))
-    unknown = [name for name in names if name not in SCHEMES]
-    if unknown or not names:
-        found = f"unknown: {', '.join(map(repr, unknown))}" if unknown else "none given"
-        raise ValueError(f"quants: {found}. Allowed are {', '.join(SCHEMES)}.")
-    return names
+    return tuple(Encoded(tensor, scheme.type_of(tensor.name, tensor.shape, config)) for tensor in tensors)

@@ -10,12 +10,13 @@ from typing import TypeVar
 from qsift.errors import ConversionError
 from qsift.prompts import RERANK_LABELS
 from qsift.specs import Task
+from qsift.weights import HEAD_WEIGHT
 
 from .checkpoint import FixedRows, open_tensors
 from .config import Config
 from .evidence import find_instruction, find_task, score_token_ids
 from .metadata import model_name
-from .tensors import RERANK_HEAD, Tensor, map_tensors, rerank_head
+from .tensors import Tensor, map_tensors, rerank_head
 from .vocab import Vocabulary
 
 Value = TypeVar("Value")
@@ -72,7 +73,7 @@ class Source:
             attempt(lambda: _check_score_ids(folder, vocabulary))
             head = attempt(lambda: rerank_head(stored, config, vocabulary))
             if head is not None:
-                tensors = (*tensors, Tensor(RERANK_HEAD, FixedRows(head)))
+                tensors = (*tensors, Tensor(HEAD_WEIGHT, FixedRows(head)))
         if problems or not (found_task and vocabulary and tensors):
             raise ConversionError(problems)
         return cls(folder, model_name(folder, config), config, found_task, vocabulary, tensors, instruction)

@@ -1,42 +1,24 @@
-"""Which tensor of a checkpoint becomes which tensor of a GGUF: RULES, and every way not to fit them.
+"""Which tensor of a checkpoint becomes which tensor of a GGUF, and every way not to fit `qsift.weights`' rules.
 
-This file does not know how a tensor is encoded. Names on the left are transformers', on the right
-llama.cpp's; shapes are torch's, in the field names of config.json.
+This file does not know how a tensor is encoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from qsift.errors import ConversionError
 from qsift.prompts import RERANK_LABELS
+from qsift.weights import weights
 
 from .checkpoint import Rows, StoredTensor, listed
 from .config import Config
 from .vocab import Vocabulary
 
-RULES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("embed_tokens.weight", "token_embd.weight", ("vocab_size", "hidden_size")),
-    ("layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", ("hidden_size",)),
-    ("layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", ("q_rows", "hidden_size")),
-    ("layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", ("kv_rows", "hidden_size")),
-    ("layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", ("kv_rows", "hidden_size")),
-    ("layers.{}.self_attn.q_norm.weight", "blk.{}.attn_q_norm.weight", ("head_dim",)),
-    ("layers.{}.self_attn.k_norm.weight", "blk.{}.attn_k_norm.weight", ("head_dim",)),
-    ("layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", ("hidden_size", "q_rows")),
-    ("layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", ("hidden_size",)),
-    ("layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight", ("intermediate_size", "hidden_size")),
-    ("layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight", ("intermediate_size", "hidden_size")),
-    ("layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight", ("hidden_size", "intermediate_size")),
-    ("norm.weight", "output_norm.weight", ("hidden_size",)),
-)
-"""(name in the checkpoint, name in the GGUF, shape); a rule with {} holds for every layer."""
-
 EMBEDDING, HEAD, SCORE = "embed_tokens.weight", "lm_head.weight", "score.weight"
-RERANK_HEAD = "cls.output.weight"
 
 
 @dataclass(frozen=True)
@@ -66,7 +48,7 @@ def map_tensors(stored: Mapping[str, StoredTensor], config: Config) -> tuple[Ten
         ConversionError: tensors are missing, surplus or of another shape.
     """
     by_name, problems = _without_prefix(stored)
-    expected = dict(_expected(config))
+    expected = {weight.source: weight for weight in weights(config)}
     missing = [name for name in expected if name not in by_name]
     surplus = [name for name in by_name if name not in expected and name not in _optional(config)]
     if missing:
@@ -75,12 +57,12 @@ def map_tensors(stored: Mapping[str, StoredTensor], config: Config) -> tuple[Ten
         problems.append(
             f"{len(surplus)} tensors have no place in a Qwen3 of {config.num_hidden_layers} layers: {listed(surplus)}."
         )
-    for name, (_, shape) in expected.items():
-        if name in by_name and by_name[name].shape != shape:
-            problems.append(f"{name} has the shape {by_name[name].shape}; {shape} follows from config.json.")
+    for name, due in expected.items():
+        if name in by_name and by_name[name].shape != due.shape:
+            problems.append(f"{name} has the shape {by_name[name].shape}; {due.shape} follows from config.json.")
     if problems:
         raise ConversionError(problems)
-    return tuple(Tensor(target, by_name[name]) for name, (target, _) in expected.items())
+    return tuple(Tensor(due.name, by_name[name]) for name, due in expected.items())
 
 
 def _without_prefix(stored: Mapping[str, StoredTensor]) -> tuple[dict[str, StoredTensor], list[str]]:
@@ -93,21 +75,6 @@ def _without_prefix(stored: Mapping[str, StoredTensor]) -> tuple[dict[str, Store
             problems.append(f"{short} stands in the checkpoint twice, as {by_name[short].name} and as {name}.")
         by_name[short] = tensor
     return by_name, problems
-
-
-def _expected(config: Config) -> Iterator[tuple[str, tuple[str, tuple[int, ...]]]]:
-    """Yields (name in the checkpoint, (name in the GGUF, shape)) in the GGUF's order: layer by layer."""
-    sizes = {
-        **vars(config),
-        "q_rows": config.num_attention_heads * config.head_dim,
-        "kv_rows": config.num_key_value_heads * config.head_dim,
-    }
-    first, *blocks, last = [(source, target, tuple(sizes[size] for size in shape)) for source, target, shape in RULES]
-    yield first[0], first[1:]
-    for layer in range(config.num_hidden_layers):
-        for source, target, shape in blocks:
-            yield source.format(layer), (target.format(layer), shape)
-    yield last[0], last[1:]
 
 
 def _optional(config: Config) -> tuple[str, ...]:

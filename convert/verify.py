@@ -15,12 +15,13 @@ import numpy as np
 from qsift.errors import ConversionError, ModelFileError
 from qsift.gguf_header import TensorInfo, read_header
 from qsift.model_file import ModelFile
+from qsift.quants import BLOCKS
 from qsift.specs import Task
 
 from .checkpoint import listed
 from .gguf_file import decode
 from .parallel import in_order
-from .quantize import BLOCKS, Encoded, Plan
+from .quantize import Encoded, Plan
 
 
 @dataclass(frozen=True)

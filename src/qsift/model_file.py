@@ -17,8 +17,8 @@ from .gguf_header import INT32, STRING, Header, read_header
 from .manifest import ARCHITECTURE, POOLING_LAST, POOLING_RANK, Manifest
 from .prompts import RERANK_LABELS
 from .specs import SPECS, Task
+from .weights import HEAD_WEIGHT
 
-HEAD_WEIGHT = "cls.output.weight"
 ScoreSource = Literal["labels", "logits"]
 
 _FLOAT_TYPES = ("F32", "F16", "BF16")

@@ -26,7 +26,7 @@ class ModelSpec:
         repo: repository of the official checkpoint; None for a bundled model.
         task: "embed" or "rerank".
         num_hidden_layers, hidden_size, intermediate_size, num_attention_heads,
-            num_key_value_heads, head_dim: the shape.
+            num_key_value_heads, head_dim, vocab_size: the shape.
         tie_word_embeddings: False where the output head is a matrix of its own.
         instead_use: for a bundled model, the name of the released one for real work; else None.
     """
@@ -40,6 +40,7 @@ class ModelSpec:
     num_attention_heads: int
     num_key_value_heads: int
     head_dim: int
+    vocab_size: int
     tie_word_embeddings: bool
     instead_use: str | None = None
 
@@ -51,26 +52,29 @@ class ModelSpec:
         return f"for trying out and for tests, not for production; for real work use {self.instead_use}"
 
 
-def _family(size: str, shape: tuple[int, int, int, int], *, tied: bool) -> tuple[ModelSpec, ModelSpec]:
+def _family(
+    size: str, shape: tuple[int, int, int, int], vocab_sizes: tuple[int, int], *, tied: bool
+) -> tuple[ModelSpec, ModelSpec]:
     layers, width, ffn, heads = shape
 
-    def spec(kind: str, task: Task) -> ModelSpec:
+    def spec(kind: str, task: Task, vocab_size: int) -> ModelSpec:
         repo = f"Qwen/Qwen3-{kind}-{size}"
-        return ModelSpec(repo.split("/")[1].lower(), repo, task, layers, width, ffn, heads, 8, 128, tied)
+        return ModelSpec(repo.split("/")[1].lower(), repo, task, layers, width, ffn, heads, 8, 128, vocab_size, tied)
 
-    return spec("Embedding", "embed"), spec("Reranker", "rerank")
+    return spec("Embedding", "embed", vocab_sizes[0]), spec("Reranker", "rerank", vocab_sizes[1])
 
 
 def _demo(kind: str, task: Task, layers: int) -> ModelSpec:
-    return ModelSpec(f"demo-{kind}", None, task, layers, 256, 768, 4, 2, 64, True, instead_use=f"qwen3-{kind}-0.6b")
+    instead = f"qwen3-{kind}-0.6b"
+    return ModelSpec(f"demo-{kind}", None, task, layers, 256, 768, 4, 2, 64, 30_026, True, instead_use=instead)
 
 
 SPECS: dict[str, ModelSpec] = {
     spec.name: spec
     for spec in (
-        *_family("0.6B", (28, 1024, 3072, 16), tied=True),
-        *_family("4B", (36, 2560, 9728, 32), tied=True),
-        *_family("8B", (36, 4096, 12288, 32), tied=False),
+        *_family("0.6B", (28, 1024, 3072, 16), (151_669, 151_669), tied=True),
+        *_family("4B", (36, 2560, 9728, 32), (151_665, 151_669), tied=True),
+        *_family("8B", (36, 4096, 12288, 32), (151_665, 151_669), tied=False),
         _demo("embedding", "embed", 3),
         _demo("reranker", "rerank", 4),
     )

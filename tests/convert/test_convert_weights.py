@@ -15,11 +15,11 @@ from independent import change_json, change_tensors, checkpoint_arrays, gguf_arr
 from qsift.convert import QUANTS, convert
 from qsift.convert.ggml import encode
 from qsift.convert.gguf_file import decode
-from qsift.convert.quantize import BLOCKS, SCHEMES
 from qsift.convert.source import Source
 from qsift.convert.verify import BOUNDS, verify, within_bound
 
 from qsift.errors import ConversionError
+from qsift.quants import BLOCKS, SCHEMES
 
 BLOCK_NAMES = {
     "attn_norm": "input_layernorm",

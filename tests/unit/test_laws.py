@@ -20,9 +20,9 @@ ROOT = Path(__file__).parents[2]
 LAYERS = {
     "src/qsift": (
         {"borders", "errors", "index_filter", "machine", "normalization", "specs", "prompts", "text_files", "vectors"},
-        {"gguf_header", "index_lock", "manifest", "passages", "tokenization"},
-        {"batching", "engine", "html_text", "index_batches", "index_ranking", "model_file", "pdf_text"},
-        {"documents", "fingerprint", "index_table", "llama_library", "runner"},
+        {"gguf_header", "index_lock", "manifest", "passages", "tokenization", "weights"},
+        {"batching", "engine", "html_text", "index_batches", "index_ranking", "model_file", "pdf_text", "quants"},
+        {"documents", "fingerprint", "index_table", "llama_library", "runner", "sizes"},
         {"index_retrieval", "index_settings", "llama"},
         {"selfcheck"},
         {"loading"},
@@ -47,7 +47,17 @@ LAYERS = {
     ),
 }
 # What convert may know of the rest: facts, the container, and llama.cpp's quantisers.
-SHARED_WITH_CONVERT = {"errors", "gguf_header", "llama_library", "manifest", "model_file", "prompts", "specs"}
+SHARED_WITH_CONVERT = {
+    "errors",
+    "gguf_header",
+    "llama_library",
+    "manifest",
+    "model_file",
+    "prompts",
+    "quants",
+    "specs",
+    "weights",
+}
 # Foreign packages and the files that may import them; numpy is everywhere.
 DOORS = {
     "charset_normalizer": {"src/qsift/text_files.py"},
