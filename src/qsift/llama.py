@@ -31,9 +31,9 @@ from .tokenization import TokenIds
 DEFAULT_BATCH_TOKENS = 512
 """Tokens of one decode call; measured in benchmarks/throughput.py."""
 
-_MAX_SEQUENCES = 64
-_MICRO_BATCH = 512
-_CELLS_STEP = 1024
+MAX_SEQUENCES = 64
+MICRO_BATCH = 512
+CELLS_STEP = 1024
 
 # ggml's flash attention sums values in F16 unless a call holds 64 queries or more: the last token of
 # a text of 20,000 then has a cosine of 0.996 to torch's. So a long text's last 64 tokens go together.
@@ -66,7 +66,7 @@ class LlamaEngine:
         self._file, self._options = file, options
         self.tokenizer = LlamaTokenizer(self._model)
         self._read = _reader(file, task, self.tokenizer)
-        self._limits = Limits(options.batch_tokens or DEFAULT_BATCH_TOKENS, _MAX_SEQUENCES - 1)
+        self._limits = Limits(options.batch_tokens or DEFAULT_BATCH_TOKENS, MAX_SEQUENCES - 1)
 
     @property
     def max_tokens(self) -> int:
@@ -125,7 +125,7 @@ class LlamaEngine:
         if self._context is None or self._context.cells < cells:
             self._drop_context()
             needed = max(cells, 2 * self._limits.tokens)
-            self._context = _Context(self._model, self._options, self._read, -(-needed // _CELLS_STEP) * _CELLS_STEP)
+            self._context = _Context(self._model, self._options, self._read, -(-needed // CELLS_STEP) * CELLS_STEP)
         return self._context
 
     def _drop_context(self) -> None:
@@ -141,9 +141,9 @@ class _Context:
         self._lib = lib = library()
         params = lib.llama_context_default_params()
         params.n_ctx = cells
-        params.n_batch = self._call = max(_MICRO_BATCH, options.batch_tokens or DEFAULT_BATCH_TOKENS)
-        params.n_ubatch = _MICRO_BATCH
-        params.n_seq_max = params.n_outputs_max = _MAX_SEQUENCES
+        params.n_batch = self._call = max(MICRO_BATCH, options.batch_tokens or DEFAULT_BATCH_TOKENS)
+        params.n_ubatch = MICRO_BATCH
+        params.n_seq_max = params.n_outputs_max = MAX_SEQUENCES
         params.kv_unified = True
         params.pooling_type = read.pooling
         params.n_threads = params.n_threads_batch = options.threads or physical_cores()

@@ -24,7 +24,7 @@ LAYERS = {
         {"batching", "engine", "html_text", "index_batches", "index_ranking", "model_file", "pdf_text", "quants"},
         {"documents", "fingerprint", "index_table", "llama_library", "runner", "sizes"},
         {"index_retrieval", "index_settings", "llama"},
-        {"selfcheck"},
+        {"memory", "selfcheck"},
         {"loading"},
         {"embedder", "reranker"},
         {"search", "search_index"},

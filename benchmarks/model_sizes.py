@@ -1,0 +1,123 @@
+"""Are the sizes that qsift computes those of real files and processes?
+
+Random checkpoints of the released 0.6B shape with the real vocabulary are converted, each file is compared with
+`qsift.sizes`, and a child embeds or reranks with it: its largest resident memory is compared with `qsift.memory`.
+Random weights are as large as trained ones. Made files are kept in --folder (3 GB and the quants).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import random_models
+from harness import append, machine_facts, machine_line
+
+from qsift.machine import cache_folder
+from qsift.memory import run_bytes
+from qsift.quants import SCHEMES
+from qsift.sizes import checkpoint_bytes, gguf_bytes
+from qsift.specs import SPECS, TASKS
+
+# Texts that fill whole batches, so that every buffer is used to its end.
+_CHILD = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from harness import peak_rss
+from qsift import Embedder, EngineOptions, Reranker
+texts = [f"{i} " + "one two three four five six seven " * 12 for i in range(12)]
+options = EngineOptions(extra_buffers=False)
+if sys.argv[3] == "embed":
+    Embedder.load(sys.argv[2], options=options).encode(texts)
+else:
+    Reranker.load(sys.argv[2], options=options).rank("which numbers?", texts)
+print(json.dumps(peak_rss()))
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file: its size and its process's peak, in bytes, each as computed and as measured."""
+
+    model: str
+    quant: str
+    file_computed: int
+    file_measured: int
+    memory_computed: int
+    memory_measured: int
+    question: str = "model_sizes"
+    machine: Mapping[str, Any] = field(default_factory=lambda: machine_facts())
+    measured_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
+
+def measure(folder: Path, name: str, quant: str) -> Row:
+    """Returns the sizes of one model in one quant."""
+    spec = SPECS[name]
+    file = random_models.gguf(folder, spec.task, "0.6b", quant)
+    arguments = [sys.executable, "-c", _CHILD, str(Path(__file__).parent), str(file), spec.task]
+    peak = json.loads(subprocess.run(arguments, stdout=subprocess.PIPE, check=True).stdout)
+    computed = run_bytes(spec, quant, spec.task)
+    return Row(name, quant, gguf_bytes(spec, quant), file.stat().st_size, computed, peak)
+
+
+def size_table() -> str:
+    """Returns the README's table: six models, the download of each checkpoint, disk and memory for each quant."""
+    quants = [quant for quant in SCHEMES if quant != "bf16"]  # as large as f16
+    heads = ["model", "checkpoint", *("f16, bf16" if quant == "f16" else quant for quant in quants)]
+    lines = [f"| {' | '.join(heads)} |", f"|---|{'--:|' * (len(heads) - 1)}"]
+    for name, spec in SPECS.items():
+        if spec.repo:
+            sizes = [(gguf_bytes(spec, quant), run_bytes(spec, quant, spec.task)) for quant in quants]
+            cells = [f"{checkpoint_bytes(spec) / 1e9:.1f}", *(f"{d / 1e9:.2f} · {m / 1e9:.1f}" for d, m in sizes)]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Prints a line for each file and appends a row; exits with 1 if a size is off."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quants", default="q8_0,q4_k_m")
+    parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks")
+    parser.add_argument("--table", action="store_true", help="print the README's table and measure nothing")
+    parser.add_argument("--trial", action="store_true", help="record nothing")
+    options = parser.parse_args()
+    if options.table:
+        print(size_table(), end="")
+        return
+    options.folder.mkdir(parents=True, exist_ok=True)
+    print(machine_line())
+    print(f"{'model':22} {'quant':8} {'file MB':>9} {'computed':>9} {'ratio':>8} {'RSS MB':>8} {'computed':>9}  ratio")
+    wrong = []
+    for task in TASKS:
+        name = {"embed": "qwen3-embedding-0.6b", "rerank": "qwen3-reranker-0.6b"}[task]
+        for quant in options.quants.split(","):
+            row = measure(options.folder, name, quant)
+            ratio = row.file_measured / row.file_computed
+            memory = row.memory_measured / row.memory_computed
+            print(
+                f"{name:22} {quant:8} {row.file_measured / 1e6:9.1f} {row.file_computed / 1e6:9.1f} {ratio:8.5f} "
+                f"{row.memory_measured / 1e6:8.0f} {row.memory_computed / 1e6:9.0f} {memory:6.3f}",
+                flush=True,
+            )
+            if abs(ratio - 1) > 1e-5 or not 0.9 < memory <= 1.02:
+                wrong.append(f"{name} {quant}: {asdict(row)}")
+            elif not options.trial:
+                append([row], "model_sizes")
+        source = random_models.checkpoint(options.folder, task, "0.6b")
+        size = sum(path.stat().st_size for path in source.glob("*.safetensors"))
+        tokenizer = (source / "tokenizer.json").stat().st_size
+        computed = checkpoint_bytes(SPECS[name])
+        print(f"{name:22} checkpoint {(size + tokenizer) / 1e6:.1f} MB, computed {computed / 1e6:.1f}")
+    if wrong:
+        raise SystemExit("Not as computed:\n" + "\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()

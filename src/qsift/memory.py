@@ -1,0 +1,63 @@
+"""How much memory a model takes to run, by its shape. Arithmetic; nothing is loaded.
+
+What llama.cpp allocates is known from its settings in `llama`; the process around it was measured once
+(`benchmarks/model_sizes.py`), and so was which of a block's rows are alive at the same time.
+"""
+
+from __future__ import annotations
+
+from .llama import CELLS_STEP, DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
+from .sizes import weight_bytes
+from .specs import Task
+from .weights import Shape
+
+_PROCESS = 45 << 20
+"""Python, numpy and llama.cpp before a model is loaded. Measured."""
+_PER_TOKEN = 330
+"""What llama.cpp's tokenizer keeps of a vocabulary, for each token. Measured."""
+
+
+def run_bytes(model: Shape, quant: str, task: Task, *, n_tokens: int = 0) -> int:
+    """Returns the memory of a process that embeds or reranks on the CPU, with the default options.
+
+    Args:
+        model: the sizes, such as a ModelSpec.
+        quant: a name from `quants.SCHEMES`.
+        task: what the model is for.
+        n_tokens: the longest text; up to 1024 tokens change nothing.
+
+    Returns:
+        Bytes, a few percent above what is measured: the weights count as resident, though the system may drop
+        their pages, and every buffer as full. Weights that llama.cpp repacks for faster kernels can come on top.
+    """
+    return (
+        _PROCESS
+        + _PER_TOKEN * model.vocab_size
+        + weight_bytes(model, quant, task)
+        + cache_bytes(model, n_tokens)
+        + compute_bytes(model, n_tokens)
+        + _logits_bytes(model)  # copied out of the computation
+    )
+
+
+def cache_bytes(model: Shape, n_tokens: int = 0) -> int:
+    """Returns the size of the cached keys and values, F16, for texts of up to ``n_tokens``."""
+    return _cells(n_tokens) * 2 * 2 * model.num_key_value_heads * model.head_dim * model.num_hidden_layers
+
+
+def compute_bytes(model: Shape, n_tokens: int = 0) -> int:
+    """Returns the size of llama.cpp's compute buffer: what one micro-batch needs at the same time, at most."""
+    queries = model.num_attention_heads * model.head_dim
+    block = 4 * MICRO_BATCH * (3 * model.intermediate_size + 3 * model.hidden_size + queries)
+    head = _logits_bytes(model) + 4 * MICRO_BATCH * model.hidden_size
+    mask = 2 * MICRO_BATCH * _cells(n_tokens)
+    return mask + max(block, head)
+
+
+def _logits_bytes(model: Shape) -> int:
+    return 4 * MAX_SEQUENCES * model.vocab_size
+
+
+def _cells(n_tokens: int) -> int:
+    needed = max(n_tokens, 2 * DEFAULT_BATCH_TOKENS)
+    return -(-needed // CELLS_STEP) * CELLS_STEP

@@ -1,0 +1,65 @@
+"""What is computed of a model's memory is what llama.cpp says that it allocates."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from checkpoints import Shape, write_checkpoint
+from qsift.convert import convert
+
+from qsift import Embedder, EngineOptions, Reranker
+from qsift.memory import cache_bytes, compute_bytes, run_bytes
+from qsift.specs import ModelSpec, Task
+
+OPTIONS = EngineOptions(device="cpu", threads=1, extra_buffers=False)
+
+
+def sized(shape: Shape, task: Task, vocab_size: int) -> ModelSpec:
+    sizes = {name: value for name, value in vars(shape).items() if name != "max_position_embeddings"}
+    return ModelSpec("random", None, task, **sizes, vocab_size=vocab_size, tie_word_embeddings=True)
+
+
+def allocated(caplog: pytest.LogCaptureFixture, path: Path, task: Task, text: str = "a text") -> dict[str, float]:
+    """Returns the last size in bytes of each kind of buffer that llama.cpp reports while it runs a text."""
+    caplog.clear()
+    with caplog.at_level(logging.DEBUG, "qsift.llama"):
+        if task == "embed":
+            with Embedder.load(path, options=OPTIONS) as embedder:
+                embedder.encode(text)
+        else:
+            with Reranker.load(path, options=OPTIONS) as reranker:
+                reranker.rank("a query", [text])
+    found = re.findall(r"CPU +(KV|compute) buffer size += +([\d.]+) MiB", caplog.text)
+    return {kind: float(size) * 2**20 for kind, size in found}
+
+
+@pytest.mark.parametrize("task", ["embed", "rerank"])
+@pytest.mark.parametrize("shape", [Shape(5, 512, 2048, 8, 2, 64), Shape(4, 1024, 1024, 8, 8, 128)], ids=str)
+def test_the_buffers_are_as_large_as_computed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, shape: Shape, task: Task
+) -> None:
+    (path,) = convert(write_checkpoint(tmp_path / "m", shape=shape, task=task), tmp_path, quants="q8_0")
+    found, spec = allocated(caplog, path, task), sized(shape, task, 294)
+    assert found["KV"] == cache_bytes(spec)
+    assert 0.8 * compute_bytes(spec) < found["compute"] <= 1.01 * compute_bytes(spec)
+
+
+def test_the_buffers_of_a_long_text_are_as_large_as_computed(
+    gguf: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = sized(Shape(), "embed", 294)
+    found = allocated(caplog, gguf("embed"), "embed", "x" * 3000)
+    assert found["KV"] == pytest.approx(cache_bytes(spec, 3001), abs=0.01 * 2**20)  # the log has two decimals
+    assert cache_bytes(spec, 3001) == 3 * cache_bytes(spec)
+    assert found["compute"] <= 1.01 * compute_bytes(spec, 3001)
+
+
+def test_the_head_of_the_real_vocabulary_counts(gguf: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+    spec = sized(Shape(), "embed", 151_669)
+    found = allocated(caplog, gguf("embed-real-vocab"), "embed")
+    assert 0.9 * compute_bytes(spec) < found["compute"] <= 1.01 * compute_bytes(spec)
+    assert run_bytes(spec, "f16", "embed") > run_bytes(sized(Shape(), "embed", 294), "f16", "embed") + found["compute"]
