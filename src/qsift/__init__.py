@@ -22,6 +22,7 @@ from .errors import (
     QsiftError,
     SearchIndexError,
     UnknownModelError,
+    UploadError,
 )
 from .index_filter import Filter
 from .index_ranking import Candidate
@@ -73,6 +74,7 @@ __all__ = [
     "Section",
     "Splitter",
     "UnknownModelError",
+    "UploadError",
     "find_documents",
     "similarity",
 ]

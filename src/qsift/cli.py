@@ -16,12 +16,12 @@ import click
 
 from . import __version__
 from .cli_console import Group, run, tell
+from .cli_convert import convert
 from .cli_options import all_of, as_json_option, engine, engine_options, shows_progress, stderr_options
 from .cli_output import Format, opened, print_facts, print_hits, print_json, write_jsonl, write_npy, write_table
 from .cli_search import index, search
 from .cli_texts import Texts
 from .prompts import RERANK_TEMPLATES
-from .specs import TASKS
 from .vectors import PRECISIONS
 
 _readable = click.Path(exists=True, dir_okay=False, allow_dash=True)
@@ -41,30 +41,9 @@ def cli() -> None:
     """Qwen3-Embedding and Qwen3-Reranker on llama.cpp."""
 
 
+cli.add_command(convert)
 cli.add_command(search)
 cli.add_command(index)
-
-
-@cli.command()
-@click.argument("checkpoint")
-@click.argument("out", required=False)
-@click.option("--quant", "quants", default="q8_0", show_default=True, metavar="Q[,Q…]", help="What to write.")
-@click.option("--task", type=click.Choice(TASKS), help="Needed where the checkpoint does not say.")
-@click.option("--force", is_flag=True, help="Replace outputs that exist.")
-@stderr_options
-def convert(checkpoint: str, out: str | None, quants: str, task: Any, force: bool, **options: Any) -> None:
-    """Convert a Hugging Face CHECKPOINT to GGUF.
-
-    Prints the files written. OUT is a folder, or for a single quant a path that ends in .gguf;
-    without it, the current folder.
-    Quants: f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m, q4_0, iq4_xs.
-    """
-    from .convert import convert as write_files
-
-    names = [name.strip().lower() for name in quants.split(",")]
-    bar = _shows_progress(options)
-    for path in write_files(checkpoint, out, quants=names, task=task, force=force, show_progress_bar=bar):
-        click.echo(path)
 
 
 @cli.command()

@@ -4,6 +4,7 @@
     ├─ UnknownModelError      .name .known
     ├─ ModelFileError         .path .reason
     ├─ DownloadError          .repo .filename
+    ├─ UploadError            .repo .reason
     ├─ InputTooLongError      .index .n_tokens .max_tokens
     ├─ EngineError            .code
     │  ├─ EngineMemoryError
@@ -69,6 +70,20 @@ class DownloadError(QsiftError):
         self.repo = repo
         self.filename = filename
         super().__init__(f"Could not fetch {filename!r} of {repo!r}: {reason}")
+
+
+class UploadError(QsiftError):
+    """A repository that could not be made or written to.
+
+    Attributes:
+        repo: the repository's id.
+        reason: one or more sentences, also the message after the id.
+    """
+
+    def __init__(self, repo: str, reason: str) -> None:
+        self.repo = repo
+        self.reason = reason
+        super().__init__(f"{repo!r} was not uploaded: {reason}")
 
 
 class InputTooLongError(QsiftError):
