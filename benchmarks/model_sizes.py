@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ sys.path.insert(0, sys.argv[1])
 from harness import peak_rss
 from qsift import Embedder, EngineOptions, Reranker
 texts = [f"{i} " + "one two three four five six seven " * 12 for i in range(12)]
-options = EngineOptions(extra_buffers=False)
+options = EngineOptions(extra_buffers=sys.argv[4] == "repacked")
 if sys.argv[3] == "embed":
     Embedder.load(sys.argv[2], options=options).encode(texts)
 else:
@@ -48,6 +49,7 @@ class Row:
 
     model: str
     quant: str
+    kernels: str
     file_computed: int
     file_measured: int
     memory_computed: int
@@ -57,14 +59,14 @@ class Row:
     measured_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
 
-def measure(folder: Path, name: str, quant: str) -> Row:
-    """Returns the sizes of one model in one quant."""
+def measure(folder: Path, name: str, quant: str, kernels: str) -> Row:
+    """Returns the sizes of one model in one quant; kernels is "plain" or "repacked"."""
     spec = SPECS[name]
     file = random_models.gguf(folder, spec.task, "0.6b", quant)
-    arguments = [sys.executable, "-c", _CHILD, str(Path(__file__).parent), str(file), spec.task]
+    arguments = [sys.executable, "-c", _CHILD, str(Path(__file__).parent), str(file), spec.task, kernels]
     peak = json.loads(subprocess.run(arguments, stdout=subprocess.PIPE, check=True).stdout)
-    computed = run_bytes(spec, quant, spec.task)
-    return Row(name, quant, gguf_bytes(spec, quant), file.stat().st_size, computed, peak)
+    computed = run_bytes(spec, quant, spec.task, repacked=kernels == "repacked")
+    return Row(name, quant, kernels, gguf_bytes(spec, quant), file.stat().st_size, computed, peak)
 
 
 def size_table() -> str:
@@ -93,21 +95,22 @@ def main() -> None:
         return
     options.folder.mkdir(parents=True, exist_ok=True)
     print(machine_line())
-    print(f"{'model':22} {'quant':8} {'file MB':>9} {'computed':>9} {'ratio':>8} {'RSS MB':>8} {'computed':>9}  ratio")
+    heads = ("file MB", "computed", "ratio", "RSS MB", "computed", "ratio")
+    print(f"{'model':22} {'quant':8} {'kernels':9}" + "".join(f"{head:>10}" for head in heads))
     wrong = []
     for task in TASKS:
         name = {"embed": "qwen3-embedding-0.6b", "rerank": "qwen3-reranker-0.6b"}[task]
-        for quant in options.quants.split(","):
-            row = measure(options.folder, name, quant)
+        for quant, kernels in product(options.quants.split(","), ("plain", "repacked")):
+            row = measure(options.folder, name, quant, kernels)
             ratio = row.file_measured / row.file_computed
             memory = row.memory_measured / row.memory_computed
             print(
-                f"{name:22} {quant:8} {row.file_measured / 1e6:9.1f} {row.file_computed / 1e6:9.1f} {ratio:8.5f} "
-                f"{row.memory_measured / 1e6:8.0f} {row.memory_computed / 1e6:9.0f} {memory:6.3f}",
+                f"{name:22} {quant:8} {kernels:9}{row.file_measured / 1e6:10.1f}{row.file_computed / 1e6:10.1f}"
+                f"{ratio:10.5f}{row.memory_measured / 1e6:10.0f}{row.memory_computed / 1e6:10.0f}{memory:10.3f}",
                 flush=True,
             )
             if abs(ratio - 1) > 1e-5 or not 0.9 < memory <= 1.02:
-                wrong.append(f"{name} {quant}: {asdict(row)}")
+                wrong.append(f"{name} {quant} {kernels}: {asdict(row)}")
             elif not options.trial:
                 append([row], "model_sizes")
         source = random_models.checkpoint(options.folder, task, "0.6b")

@@ -7,7 +7,7 @@ What llama.cpp allocates is known from its settings in `llama`; the process arou
 from __future__ import annotations
 
 from .llama import CELLS_STEP, DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
-from .sizes import weight_bytes
+from .sizes import typed_weights, weight_bytes
 from .specs import Task
 from .weights import Shape
 
@@ -17,7 +17,11 @@ _PER_TOKEN = 330
 """What llama.cpp's tokenizer keeps of a vocabulary, for each token. Measured."""
 
 
-def run_bytes(model: Shape, quant: str, task: Task, *, n_tokens: int = 0) -> int:
+_REPACKED = ("Q4_0", "Q4_K", "IQ4_NL")
+"""Types that llama.cpp keeps a second time, in another order, for faster kernels on x86."""
+
+
+def run_bytes(model: Shape, quant: str, task: Task, *, n_tokens: int = 0, repacked: bool = True) -> int:
     """Returns the memory of a process that embeds or reranks on the CPU, with the default options.
 
     Args:
@@ -25,19 +29,27 @@ def run_bytes(model: Shape, quant: str, task: Task, *, n_tokens: int = 0) -> int
         quant: a name from `quants.SCHEMES`.
         task: what the model is for.
         n_tokens: the longest text; up to 1024 tokens change nothing.
+        repacked: whether llama.cpp may repack weights, its default; see `EngineOptions.extra_buffers`.
 
     Returns:
-        Bytes, a few percent above what is measured: the weights count as resident, though the system may drop
-        their pages, and every buffer as full. Weights that llama.cpp repacks for faster kernels can come on top.
+        Bytes, a few percent above what is measured on x86 without AMX: the weights count as resident, though the
+        system may drop their pages, and every buffer as full.
     """
     return (
         _PROCESS
         + _PER_TOKEN * model.vocab_size
         + weight_bytes(model, quant, task)
+        + (repacked_bytes(model, quant, task) if repacked else 0)
         + cache_bytes(model, n_tokens)
         + compute_bytes(model, n_tokens)
         + _logits_bytes(model)  # copied out of the computation
     )
+
+
+def repacked_bytes(model: Shape, quant: str, task: Task) -> int:
+    """Returns the size of the weights that llama.cpp keeps a second time on x86, for faster kernels."""
+    sizes = typed_weights(model, quant, task)
+    return sum(nbytes for name, type_name, nbytes in sizes if name.startswith("blk.") and type_name in _REPACKED)
 
 
 def cache_bytes(model: Shape, n_tokens: int = 0) -> int:

@@ -34,7 +34,15 @@ def weight_bytes(model: Shape, quant: str, task: Task) -> int:
         quant: a name from `quants.SCHEMES`.
         task: a reranker has a head of two rows.
     """
-    return sum(_padded(nbytes) for nbytes in _weight_sizes(model, quant, task))
+    return sum(_padded(nbytes) for _, _, nbytes in typed_weights(model, quant, task))
+
+
+def typed_weights(model: Shape, quant: str, task: Task) -> Iterator[tuple[str, str, int]]:
+    """Yields (name, type, bytes without padding) of a GGUF's weights in the order of its file."""
+    scheme = SCHEMES[quant]
+    for weight in weights(model, task):
+        type_name = scheme.type_of(weight.name, weight.shape, model)
+        yield weight.name, type_name, encoded_bytes(weight.shape, type_name)
 
 
 def gguf_bytes(model: ModelSpec, quant: str) -> int:
@@ -50,12 +58,6 @@ def checkpoint_bytes(model: ModelSpec) -> int:
     if model.task == "rerank" and not model.tie_word_embeddings:
         count += model.vocab_size * model.hidden_size  # the embedding models come without a head
     return 2 * count + TOKENIZER_JSON
-
-
-def _weight_sizes(model: Shape, quant: str, task: Task) -> Iterator[int]:
-    scheme = SCHEMES[quant]
-    for weight in weights(model, task):
-        yield encoded_bytes(weight.shape, scheme.type_of(weight.name, weight.shape, model))
 
 
 def _padded(nbytes: int) -> int:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import platform
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkpoints import Shape, write_checkpoint
-from qsift.convert import convert
+from checkpoints import K_QUANT, Shape, write_checkpoint
+from qsift.convert import QUANTS, convert
 
 from qsift import Embedder, EngineOptions, Reranker
-from qsift.memory import cache_bytes, compute_bytes, run_bytes
+from qsift.machine import cpu_has_amx
+from qsift.memory import cache_bytes, compute_bytes, repacked_bytes, run_bytes
 from qsift.specs import ModelSpec, Task
 
 OPTIONS = EngineOptions(device="cpu", threads=1, extra_buffers=False)
@@ -46,6 +48,20 @@ def test_the_buffers_are_as_large_as_computed(
     found, spec = allocated(caplog, path, task), sized(shape, task, 294)
     assert found["KV"] == cache_bytes(spec)
     assert 0.8 * compute_bytes(spec) < found["compute"] <= 1.01 * compute_bytes(spec)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other CPUs repack other types")
+@pytest.mark.parametrize("quant", [quant for quant in QUANTS if quant not in ("f32", "f16", "bf16")])
+def test_the_weights_that_are_kept_twice_are_counted(
+    gguf: Callable[..., Path], caplog: pytest.LogCaptureFixture, quant: str
+) -> None:
+    if cpu_has_amx():
+        pytest.skip("AMX repacks other types")
+    options = EngineOptions(device="cpu", threads=1, extra_buffers=True)
+    with caplog.at_level(logging.DEBUG, "qsift.llama"), Embedder.load(gguf("embed-wide", quant), options=options):
+        found = re.search(r"CPU_REPACK model buffer size += +([\d.]+) MiB", caplog.text)
+    size = float(found[1]) * 2**20 if found else 0
+    assert size == pytest.approx(repacked_bytes(sized(K_QUANT, "embed", 294), quant, "embed"), abs=0.01 * 2**20)
 
 
 def test_the_buffers_of_a_long_text_are_as_large_as_computed(
