@@ -17,7 +17,8 @@ from qsift.errors import ConversionError
 from qsift.quants import SCHEMES, checked_quants
 from qsift.specs import Task
 
-from .evidence import check_task
+from .config import Config
+from .evidence import check_task, find_task
 from .gguf_file import replacing, write_gguf
 from .magnitudes import value_problems
 from .metadata import general_keys, model_keys, quant_keys, template_keys
@@ -29,7 +30,7 @@ from .verify import verify
 QUANTS: tuple[str, ...] = tuple(SCHEMES)
 """The quants that `convert` can make, from the largest to the smallest."""
 
-__all__ = ["QUANTS", "convert"]
+__all__ = ["QUANTS", "check_checkpoint", "convert"]
 
 
 def convert(
@@ -89,6 +90,22 @@ def convert(
                 write_gguf(scratch, keys, plans[quant], bar.update)
                 verify(scratch, plans[quant], source.task, bar.update)
     return list(paths.values())
+
+
+def check_checkpoint(checkpoint: str | PathLike[str], task: Task | None = None) -> Task:
+    """Returns what a checkpoint is for, going by its small files alone; the weights need not be there yet.
+
+    Args:
+        checkpoint: the folder with config.json.
+        task: as for `convert`.
+
+    Raises:
+        ConversionError: it cannot be converted whatever its weights are, or says nothing of its task.
+        ValueError: an unknown task.
+    """
+    check_task(task)
+    folder = Path(checkpoint)
+    return find_task(folder, Config.read(folder), task)
 
 
 def _raise_if(problems: list[str]) -> None:

@@ -22,7 +22,6 @@ from .config import Config
 from .tensors import Tensor
 
 _SIZE = re.compile(r"(?<![\w.])\d+(?:\.\d+)?[BMbm](?![A-Za-z0-9])")
-_SNAPSHOT = re.compile(r"[0-9a-f]{40}")
 _NAMELESS = re.compile(r"(model|checkpoint|ckpt|final|output|merged|snapshot)s?([-_]?\d+)?|[-_.]*", re.IGNORECASE)
 
 
@@ -31,9 +30,9 @@ def model_name(folder: Path, config: Config) -> str:
 
     A folder that is only called "model" or "checkpoint-500" gives way to ``_name_or_path`` in config.json.
     """
-    name = folder.resolve().name
-    cached = folder.resolve().parent.parent.name
-    if _SNAPSHOT.fullmatch(name) and cached.startswith("models--"):
+    folder = folder.resolve()
+    name, cached = folder.name, folder.parent.parent.name
+    if folder.parent.name == "snapshots" and "--" in cached:  # as Hugging Face's and ModelScope's clients lay it out
         name = cached.rpartition("--")[2]
     told = str(config.raw.get("_name_or_path") or "").rstrip("/").rpartition("/")[2]
     if _NAMELESS.fullmatch(name) and told and not _NAMELESS.fullmatch(told):

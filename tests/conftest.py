@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import hypothesis
 import pytest
 from checkpoints import K_QUANT, SHAPE_0_6B, Checkpoint, write_checkpoint
+from hub_server import HubServer
 from qsift.convert import convert
+
+import qsift.hub_modelscope
 
 # A busy machine is no fault of the code: properties have no deadline.
 hypothesis.settings.register_profile("qsift", deadline=None)
@@ -71,3 +75,23 @@ def gguf(checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
         return path
 
     return make
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    """A hub on loopback that this process and its children talk to, with caches of their own."""
+    with HubServer() as server:
+        for name, value in server.environment(tmp_path).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("QSIFT_CACHE", str(tmp_path / "qsift"))
+        # huggingface_hub reads its variables once, when it is imported.
+        settings = {
+            "ENDPOINT": server.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(tmp_path / "huggingface" / "hub"),
+            "HF_HUB_DISABLE_XET": True,
+        }
+        for name, value in settings.items():
+            monkeypatch.setattr(huggingface_hub.constants, name, value)
+        qsift.hub_modelscope._client.cache_clear()
+        yield server

@@ -17,6 +17,7 @@ import click
 from . import __version__
 from .cli_console import Group, run, tell
 from .cli_convert import convert
+from .cli_models import models, pull, rm
 from .cli_options import all_of, as_json_option, engine, engine_options, shows_progress, stderr_options
 from .cli_output import Format, opened, print_facts, print_hits, print_json, write_jsonl, write_npy, write_table
 from .cli_search import index, search
@@ -41,9 +42,8 @@ def cli() -> None:
     """Qwen3-Embedding and Qwen3-Reranker on llama.cpp."""
 
 
-cli.add_command(convert)
-cli.add_command(search)
-cli.add_command(index)
+for command in (pull, models, rm, convert, search, index):
+    cli.add_command(command)
 
 
 @cli.command()
@@ -61,7 +61,7 @@ cli.add_command(index)
 @engine_options
 @stderr_options
 def embed(model: str, texts: tuple[str, ...], **options: Any) -> None:
-    """Embed texts with MODEL, a .gguf file or demo-embedding.
+    """Embed texts with MODEL, a .gguf file or a name (qsift models).
 
     Texts come from arguments, --file and --jsonl, in this order; - reads standard input, a text a
     line. Line n of a file is text n: empty lines are texts too. Files of any size are read as a stream.
@@ -108,7 +108,7 @@ def embed(model: str, texts: tuple[str, ...], **options: Any) -> None:
 def rerank(model: str, query: str, texts: tuple[str, ...], **options: Any) -> None:
     """Rank texts by how well they answer QUERY.
 
-    MODEL is a .gguf file of a reranker or demo-reranker; the best text comes first. Texts come from
+    MODEL is a .gguf file of a reranker or a name (qsift models); the best text comes first. Texts come from
     arguments, --file and --jsonl, in this order; - reads standard input, a text a line. The id of a
     text is its place in that order, from 0.
     """
@@ -133,7 +133,7 @@ def rerank(model: str, query: str, texts: tuple[str, ...], **options: Any) -> No
 @click.argument("model")
 @as_json_option
 def info(model: str, as_json: bool) -> None:
-    """Show what MODEL, a .gguf file or the name of a bundled model, says about itself."""
+    """Show what MODEL, a .gguf file or a name, says about itself."""
     from .loading import open_model
 
     file = open_model(model)

@@ -92,7 +92,8 @@ def tell(line: str) -> None:
 def silence() -> None:
     """Leaves nothing on stderr but errors."""
     warnings.simplefilter("ignore")
-    logging.getLogger("qsift").setLevel(logging.ERROR)
+    for name in ("qsift", "huggingface_hub", "modelscope_hub"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def in_our_words(message: str) -> str:

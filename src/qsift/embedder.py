@@ -45,15 +45,19 @@ class Embedder:
 
     @classmethod
     def load(cls, model: str | os.PathLike[str], *, options: EngineOptions | None = None) -> Embedder:
-        """Returns the embedder of a GGUF file.
+        """Returns an embedder.
 
         Args:
-            model: path of a .gguf file, from `qsift convert` or from elsewhere, or "demo-embedding", which is bundled.
+            model: path of a .gguf file, or a name: "qwen3-embedding-0.6b", "qwen3-embedding-4b:q4_k_m", a repository
+                such as "Qwen/Qwen3-Embedding-8B", the folder of a checkpoint, or "demo-embedding", which is bundled.
+                A name is fetched or converted when it is used first, and opens no socket after that.
             options: device, threads and so on; None takes the defaults.
 
         Raises:
             ModelFileError: missing, damaged, or no embedding model.
-            UnknownModelError: neither a file, nor a path, nor a bundled model's name.
+            UnknownModelError: neither a file nor a name.
+            DownloadError: a name that is not on this machine, and cannot be fetched.
+            ConversionError: a name whose checkpoint cannot be converted.
             EngineError: llama.cpp cannot run it as the options demand.
         """
         file, engine = load_engine(model, "embed", options)

@@ -3,7 +3,7 @@
     QsiftError
     ├─ UnknownModelError      .name .known
     ├─ ModelFileError         .path .reason
-    ├─ DownloadError          .repo .filename
+    ├─ DownloadError          .repo .filename .reason
     ├─ UploadError            .repo .reason
     ├─ InputTooLongError      .index .n_tokens .max_tokens
     ├─ EngineError            .code
@@ -37,11 +37,13 @@ class UnknownModelError(QsiftError):
         known: the names that would have worked.
     """
 
-    def __init__(self, name: str, known: Iterable[str] = (), *, advice: str | None = None) -> None:
+    def __init__(
+        self, name: str, known: Iterable[str] = (), *, advice: str = "", problem: str = "is not a file"
+    ) -> None:
         self.name = name
         self.known = tuple(known)
         names = f" Names that can be loaded: {', '.join(self.known)}." if self.known else ""
-        super().__init__(f"{name!r} is not a file.{names} {advice or 'Pass the path of a .gguf file.'}")
+        super().__init__(f"{name!r} {problem}.{names} {advice}".rstrip())
 
 
 class ModelFileError(QsiftError):
@@ -64,11 +66,13 @@ class DownloadError(QsiftError):
     Attributes:
         repo: the repository's id.
         filename: the file inside it.
+        reason: one or more sentences, also the message after both names.
     """
 
     def __init__(self, repo: str, filename: str, reason: str) -> None:
         self.repo = repo
         self.filename = filename
+        self.reason = reason
         super().__init__(f"Could not fetch {filename!r} of {repo!r}: {reason}")
 
 

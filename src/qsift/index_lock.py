@@ -6,12 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from .errors import MissingExtraError, SearchIndexError
+from filelock import FileLock, Timeout
 
-try:
-    from filelock import FileLock, Timeout
-except ImportError as error:
-    raise MissingExtraError("A search index", error.name or "filelock", "index") from error
+from .errors import SearchIndexError
 
 LOCK = "write.lock"
 """Name of the file in an index's folder that is locked; the system unlocks it where a process dies."""

@@ -1,16 +1,21 @@
-"""From a path to an engine that runs it."""
+"""From a path or a name to an engine that runs it."""
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from pathlib import Path
 
 from .engine import EngineOptions
-from .errors import UnknownModelError
 from .llama import LlamaEngine
-from .model_file import ModelFile
+from .model_file import ModelFile, wrong_task
+from .names import ModelName
 from .selfcheck import extra_buffers
-from .specs import SPECS, Task
+from .specs import Task
+from .store import find
+
+logger = logging.getLogger("qsift")
 
 BUNDLED = Path(__file__).parent / "demo"
 """Where the demo pair lies, a .gguf file for each name."""
@@ -19,35 +24,47 @@ BUNDLED = Path(__file__).parent / "demo"
 def load_engine(
     model: str | os.PathLike[str], task: Task, options: EngineOptions | None = None
 ) -> tuple[ModelFile, LlamaEngine]:
-    """Returns the facts of a GGUF and an engine that runs it; the caller closes the engine.
+    """Returns the facts of a model and an engine that runs it; the caller closes the engine.
 
     Raises:
-        UnknownModelError: neither a file nor anything that looks like one.
+        UnknownModelError, DownloadError, ConversionError: as `open_model`.
         ModelFileError: the file cannot be used for ``task``.
         EngineError: llama.cpp cannot run it as the options demand.
     """
-    file = open_model(model)
+    file = open_model(model, task)
     file.require(task)
     options = options or EngineOptions()
     return file, LlamaEngine(file, task, options, extra_buffers=extra_buffers(options))
 
 
-def open_model(model: str | os.PathLike[str]) -> ModelFile:
-    """Returns the facts of a GGUF; ``model`` is its path, or the name of a bundled model.
+def open_model(model: str | os.PathLike[str], task: Task | None = None) -> ModelFile:
+    """Returns the facts of a GGUF.
+
+    Args:
+        model: its path, or a name as `qsift.names` has them. What a name means is fetched or converted where it
+            is not on this machine, and opens no socket where it is.
+        task: what it is needed for; None leaves that open.
 
     Raises:
-        UnknownModelError, ModelFileError: as `load_engine`.
+        UnknownModelError: neither a file nor anything that could be one, nor a model.
+        ModelFileError: the file is missing, damaged or for the other task.
+        DownloadError: it is not on this machine and cannot be fetched.
+        ConversionError: its checkpoint cannot be converted.
     """
     path = os.fspath(model)
     if not isinstance(path, str):
         raise TypeError(f"The model is of type {type(path).__name__}; a path as str or os.PathLike is needed.")
-    spec = SPECS.get(path.lower())
-    if spec and spec.repo is None and not os.path.isfile(path):
-        return ModelFile.open(BUNDLED / f"{spec.name}.gguf")
-    if os.path.exists(path) or path.endswith(".gguf") or os.sep in path:
+    if os.path.isfile(path) or path.lower().endswith(".gguf"):
         return ModelFile.open(path)
-    bundled = [spec.name for spec in SPECS.values() if spec.repo is None]
-    advice = None
-    if spec:
-        advice = f"Convert a checkpoint of {spec.repo} with: qsift convert FOLDER. Then pass the .gguf file."
-    raise UnknownModelError(path, bundled, advice=advice)
+    name = ModelName.parse(path)
+    if task and name.spec and name.spec.task != task:
+        raise wrong_task(path, name.spec.task, task)
+    if name.bundled:
+        return ModelFile.open(BUNDLED / f"{name.repo}.gguf")
+    if kept := find(name):
+        return ModelFile.open(kept.path)
+    from .pull import pull
+
+    # A bar where a person looks on, unless the command line was told to be quiet.
+    is_watched = sys.stderr is not None and sys.stderr.isatty() and logger.isEnabledFor(logging.WARNING)
+    return ModelFile.open(pull(path, task=task, show_progress_bar=is_watched)[0])

@@ -85,13 +85,8 @@ class ModelFile:
         Raises:
             ModelFileError: it was made for the other task, or has no head to score with.
         """
-        if self.task not in (task, None):
-            kind = {"embed": "an embedding model", "rerank": "a reranker"}[self.task or task]
-            raise ModelFileError(
-                self.path,
-                f"This is {kind}. {_LOADERS[task]} needs a file converted for the task {task!r}. "
-                f"Use {_LOADERS[self.task or task]}.load({os.path.basename(self.path)!r}).",
-            )
+        if self.task is not None and self.task != task:
+            raise wrong_task(self.path, self.task, task)
         if task == "rerank" and self.score_source is None:
             raise ModelFileError(
                 self.path,
@@ -99,6 +94,16 @@ class ModelFile:
                 "head with their input embedding, so its scores would be meaningless. Convert the checkpoint with: "
                 "qsift convert FOLDER --task rerank.",
             )
+
+
+def wrong_task(model: str, found: Task, needed: Task) -> ModelFileError:
+    """Returns the error for a model, a path or a name, that was made for the other task."""
+    kind = {"embed": "an embedding model", "rerank": "a reranker"}[found]
+    return ModelFileError(
+        model,
+        f"This is {kind}. {_LOADERS[needed]} needs a file converted for the task {needed!r}. "
+        f"Use {_LOADERS[found]}.load({os.path.basename(model)!r}).",
+    )
 
 
 def _problems(header: Header) -> Iterator[str]:

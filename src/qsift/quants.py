@@ -102,6 +102,13 @@ def encoded_bytes(shape: tuple[int, ...], type_name: str) -> int:
     return prod(shape) // width * nbytes
 
 
+def largest_share(quant: str) -> float:
+    """Returns how large a file in a quant is at most, as a share of the same weights in 16 bits."""
+    scheme = SCHEMES[quant]
+    kinds = (scheme.matrices, scheme.embedding, *(kind for kind, _ in scheme.better.values()))
+    return max(8 * nbytes / width for width, nbytes in map(BLOCKS.__getitem__, kinds)) / 16
+
+
 def checked_quants(quants: str | Iterable[str]) -> tuple[str, ...]:
     """Returns the names of quants in lower case, each once.
 

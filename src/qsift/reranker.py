@@ -72,17 +72,21 @@ class Reranker:
     def load(
         cls, model: str | os.PathLike[str], *, template: str | None = None, options: EngineOptions | None = None
     ) -> Reranker:
-        """Returns the reranker of a GGUF file.
+        """Returns a reranker.
 
         Args:
-            model: path of a .gguf file, from `qsift convert` or from elsewhere, or "demo-reranker", which is bundled.
+            model: path of a .gguf file, or a name: "qwen3-reranker-0.6b", "qwen3-reranker-4b:q4_k_m", a repository
+                such as "Qwen/Qwen3-Reranker-8B", the folder of a checkpoint, or "demo-reranker", which is bundled.
+                A name is fetched or converted when it is used first, and opens no socket after that.
             template: "card" for the model card's prompt, "evaluation" for that of the authors'
                 evaluation code; None takes the file's own, which is "card" unless it says otherwise.
             options: device, threads and so on; None takes the defaults.
 
         Raises:
             ModelFileError: missing, damaged, no reranker, or no head to score with.
-            UnknownModelError: neither a file, nor a path, nor a bundled model's name.
+            UnknownModelError: neither a file nor a name.
+            DownloadError: a name that is not on this machine, and cannot be fetched.
+            ConversionError: a name whose checkpoint cannot be converted.
             EngineError: llama.cpp cannot run it as the options demand.
         """
         file, engine = load_engine(model, "rerank", options)

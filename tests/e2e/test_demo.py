@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qsift import SPECS, Embedder, Reranker, UnknownModelError
+from qsift import SPECS, Embedder, Reranker
 from qsift.loading import BUNDLED
 
 ROOT = Path(__file__).parents[2]
@@ -68,14 +68,6 @@ def test_info_says_what_the_pair_is_for_and_what_to_use_instead() -> None:
     assert "for trying out and for tests, not for production" in said and "qwen3-embedding-0.6b" in said
     facts = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
     assert facts["note"] == SPECS["demo-embedding"].note
-
-
-def test_a_name_that_is_not_bundled_is_told_what_to_do() -> None:
-    with pytest.raises(UnknownModelError, match=r"Convert a checkpoint of Qwen/Qwen3-Embedding-0\.6B") as caught:
-        Embedder.load("qwen3-embedding-0.6b")
-    assert caught.value.known == ("demo-embedding", "demo-reranker")
-    with pytest.raises(UnknownModelError, match=r"Pass the path of a \.gguf file"):
-        Embedder.load("word2vec")
 
 
 def test_two_languages_meet_and_another_subject_stays_away(embedder: Embedder) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import K_QUANT, Checkpoint, write_checkpoint
+from hub_server import HubServer
 from qsift.convert import convert
 
 import qsift
@@ -30,10 +31,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
 
 
+@pytest.fixture(scope="module")
+def hub(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The variables that lead to a hub with the same two checkpoints."""
+    cache = tmp_path_factory.mktemp("readme-cache")
+    with HubServer() as server:
+        for name in ("Qwen3-Embedding-0.6B", "Qwen3-Reranker-0.6B"):
+            server.add(f"Qwen/{name}", folder / name)
+        yield {**server.environment(cache), "QSIFT_CACHE": str(cache / "qsift")}
+
+
 @pytest.mark.parametrize(("language", "code"), RUNNABLE, ids=[str(i) for i in range(len(RUNNABLE))])
-def test_a_block_runs(folder: Path, language: str, code: str) -> None:
+def test_a_block_runs(folder: Path, hub: dict[str, str], language: str, code: str) -> None:
     assert language in ("python", "sh")
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment = {**os.environ, **hub, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     if language == "sh":
         for path in folder.glob("*.gguf"):
             if "qsift convert Qwen3-Embedding" in code:  # the quickstart starts without them

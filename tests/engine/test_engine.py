@@ -187,14 +187,15 @@ def test_the_wrong_loader_says_which_is_right(gguf: Gguf) -> None:
         Reranker.load(gguf("embed"))
 
 
-def test_a_name_is_told_how_to_become_a_file() -> None:
-    with pytest.raises(UnknownModelError, match=r"Convert a checkpoint of Qwen/Qwen3-Reranker-4B"):
-        Reranker.load("Qwen3-Reranker-4B")
-    names = "Names that can be loaded: demo-embedding, demo-reranker"
-    with pytest.raises(
-        UnknownModelError, match=rf"'word2vec' is not a file\. {names}\. Pass the path of a \.gguf file"
-    ):
+def test_a_name_that_means_nothing_is_told_what_does() -> None:
+    names = "Names that can be loaded: qwen3-embedding-0.6b, .*, demo-reranker"
+    with pytest.raises(UnknownModelError, match=rf"'word2vec' is neither a file nor a model\. {names}\. Pass one of"):
         Embedder.load("word2vec")
+
+
+def test_a_name_of_the_other_task_is_refused_before_anything_is_fetched() -> None:
+    with pytest.raises(ModelFileError, match=r"This is a reranker.*Use Reranker\.load\('Qwen3-Reranker-4B'\)"):
+        Embedder.load("Qwen3-Reranker-4B")
 
 
 def test_nan_is_an_error_with_its_index_and_poisons_nothing(gguf: Gguf, tmp_path: Path) -> None:

@@ -19,12 +19,14 @@ ROOT = Path(__file__).parents[2]
 # A file imports only from rows above its own; files of one row do not know each other.
 LAYERS = {
     "src/qsift": (
-        {"borders", "errors", "index_filter", "machine", "normalization", "specs", "prompts", "text_files", "vectors"},
-        {"gguf_header", "index_lock", "manifest", "passages", "tokenization", "weights"},
-        {"batching", "engine", "html_text", "index_batches", "index_ranking", "model_file", "pdf_text", "quants"},
-        {"documents", "fingerprint", "hub_upload", "index_table", "llama_library", "runner", "sizes"},
-        {"index_retrieval", "index_settings", "llama"},
-        {"memory", "selfcheck"},
+        {"borders", "checksums", "errors", "index_filter", "machine", "normalization", "specs", "prompts"}
+        | {"text_files", "vectors"},
+        {"gguf_header", "hub_client", "index_lock", "manifest", "names", "passages", "tokenization", "weights"},
+        {"batching", "engine", "html_text", "hub_huggingface", "hub_modelscope", "index_batches", "index_ranking"}
+        | {"model_file", "pdf_text", "quants", "store"},
+        {"documents", "fingerprint", "hub", "hub_upload", "index_table", "llama_library", "runner", "sizes"},
+        {"index_retrieval", "index_settings", "llama", "pull_plan"},
+        {"memory", "pull", "selfcheck"},
         {"loading"},
         {"embedder", "reranker"},
         {"parity", "search", "search_index"},
@@ -33,7 +35,7 @@ LAYERS = {
         {"__init__"},
         {"doctor", "cli_console", "cli_output", "cli_texts"},
         {"cli_options"},
-        {"cli_convert", "cli_search"},
+        {"cli_convert", "cli_models", "cli_search"},
         {"cli"},
         {"__main__"},
     ),
@@ -64,19 +66,26 @@ SHARED_WITH_CONVERT = {
 DOORS = {
     "charset_normalizer": {"src/qsift/text_files.py"},
     "click": {
-        f"src/qsift/cli{part}.py" for part in ("", "_console", "_convert", "_options", "_output", "_search", "_texts")
+        f"src/qsift/cli{part}.py"
+        for part in ("", "_console", "_convert", "_models", "_options", "_output", "_search", "_texts")
     },
-    "filelock": {"src/qsift/index_lock.py"},
+    # Two rooms are locked, an index and the store; the third is the lock of huggingface_hub.
+    "filelock": {"src/qsift/hub_huggingface.py", "src/qsift/index_lock.py", "src/qsift/store.py"},
     "gguf": {"convert/gguf_file.py"},
-    "huggingface_hub": {"src/qsift/hub.py", "src/qsift/hub_upload.py"},
+    "huggingface_hub": {"src/qsift/hub_huggingface.py", "src/qsift/hub_upload.py"},
     "lancedb": {"src/qsift/index_table.py"},
     "llama_cpp": {"src/qsift/llama_library.py"},
+    "modelscope_hub": {"src/qsift/hub_modelscope.py"},
     "pypdfium2": {"src/qsift/pdf_text.py"},
     "pyarrow": {"src/qsift/index_table.py"},
     "safetensors": {"convert/checkpoint.py"},
-    "tqdm": {"src/qsift/cli_search.py", "src/qsift/runner.py", "convert/__init__.py"},
+    "tqdm": {
+        "convert/__init__.py",
+        *(f"src/qsift/{name}.py" for name in ("cli_search", "hub_huggingface", "pull", "runner")),
+    },
 }
-CONVERT_IS_IMPORTED_BY = {"src/qsift/cli_convert.py", "src/qsift/publishing.py"}
+# The commands that convert, and what converts a checkpoint that was fetched by its name.
+CONVERT_IS_IMPORTED_BY = {"src/qsift/cli_convert.py", "src/qsift/publishing.py", "src/qsift/pull.py"}
 HEAVY = {*DOORS, "torch", "transformers"}
 MAX_LINES = 300
 
@@ -156,7 +165,7 @@ def test_convert_knows_only_shared_facts(file: str) -> None:
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.startswith("src/")])
-def test_only_the_command_line_imports_convert_and_only_when_it_is_called(file: str) -> None:
+def test_only_the_command_line_and_pull_import_convert_and_only_when_they_are_called(file: str) -> None:
     for item, origin, _ in own_imports(file):
         if origin == "convert":
             assert file in CONVERT_IS_IMPORTED_BY, f"{file}:{item.line}"
