@@ -65,7 +65,7 @@ class _HuggingFace(HubClient):
         if isinstance(error, errors.GatedRepoError):
             return f"The repository is gated. Accept its terms at {constants.ENDPOINT}, then set HF_TOKEN or log in."
         if isinstance(error, errors.EntryNotFoundError):
-            return "The hub lists this file but does not have it."
+            return "The hub does not have it."
         return refusal(error, getattr(getattr(error, "response", None), "status_code", None), "HF_TOKEN")
 
 
