@@ -59,14 +59,14 @@ def models(as_json: bool) -> None:
         print_json({"models": [_facts(spec, kept) for spec in SPECS.values()], "here": [asdict(one) for one in kept]})
         return
     width = max(map(len, SPECS))
-    click.echo(f"{'':<{width}}  width  " + "".join(f"{quant:<8}" for quant in SCHEMES))
+    click.echo(f"{'':<{width}}  width  context  " + "".join(f"{quant:<8}" for quant in SCHEMES))
     for spec in SPECS.values():
         facts = _facts(spec, kept)
         sizes = [
             f"{nbytes / 1e9:.2f}" + "*" * (quant in facts["here"]) for quant, nbytes in (facts["bytes"] or {}).items()
         ]
         cells = "".join(f"{size:<8}" for size in sizes) or "bundled, for trying out and for tests"
-        click.echo(f"{spec.name:<{width}}  {spec.hidden_size:>5}  {cells}".rstrip())
+        click.echo(f"{spec.name:<{width}}  {spec.hidden_size:>5}  {spec.context:>7}  {cells}".rstrip())
     for model in kept:
         how = "converted here" if model.converted else "as it came"
         click.echo(f"\n{model.model}:{model.quant}  {model.nbytes / 1e9:.2f} GB, {how}")
@@ -95,6 +95,7 @@ def _facts(spec: ModelSpec, kept: list[StoredModel]) -> dict[str, Any]:
         "repo": spec.repo,
         "task": spec.task,
         "width": spec.hidden_size,
+        "context": spec.context,
         "default_quant": DEFAULT_QUANT,
         "bytes": {quant: gguf_bytes(spec, quant) for quant in SCHEMES} if spec.repo else None,
         "here": [model.quant for model in kept if model.model == spec.repo],

@@ -67,4 +67,5 @@ def open_model(model: str | os.PathLike[str], task: Task | None = None) -> Model
 
     # A bar where a person looks on, unless the command line was told to be quiet.
     is_watched = sys.stderr is not None and sys.stderr.isatty() and logger.isEnabledFor(logging.WARNING)
-    return ModelFile.open(pull(path, task=task, show_progress_bar=is_watched)[0])
+    paths = pull(path, task=task, on_plan=lambda plan: logger.info("%s", plan), show_progress_bar=is_watched)
+    return ModelFile.open(paths[0])

@@ -73,10 +73,13 @@ class ModelName:
             UnknownModelError: it names nothing; carries the names that would have worked.
         """
         place, _, last = text.rpartition(":")
-        for path, wanted in ((text, ""), (place, last)):
-            if path and os.path.isdir(path):
-                folder = Path(path).resolve()
-                return cls(str(folder), wanted.lower() or quant, folder=folder)
+        spelt = [(text, ""), (place, last)] if place and re.fullmatch(r"\w+", last) else [(text, "")]
+        # An absolute path can be nothing else, also where the folder is gone and its conversions are to go too.
+        is_path = [os.path.isdir(path) for path, _ in spelt]
+        if any(is_path) or os.path.isabs(text):
+            path, wanted = spelt[is_path.index(True) if any(is_path) else -1]
+            folder = Path(path).resolve()
+            return cls(str(folder), wanted.lower() or quant, folder=folder)
         match = _NAME.fullmatch(text)
         repo, wanted = (match["repo"], (match["quant"] or "").lower()) if match else (text, "")
         spec = _KNOWN.get(repo.lower())

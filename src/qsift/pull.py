@@ -148,7 +148,7 @@ class _Work:
         out = self.shelf.folder / commit.rpartition("@")[2][:12]
         paths = convert(folder, out, quants=quants, task=task, force=True, show_progress_bar=self.bar)
         for quant, path in zip(quants, paths, strict=True):
-            self._keep(quant, path, source, self.name.repo, commit, ours=True)
+            self._keep(quant, path, source, self.name.repo, commit, checksum(path), ours=True)
         self.shelf.sweep()
 
     def _has(self, plan: Plan, quant: str) -> bool:
@@ -171,7 +171,9 @@ class _Work:
                 unfit.append(quant)
             else:
                 ours = name in self.shelf.fetched().get(_label(snapshot), ())
-                self._keep(quant, path, snapshot.source, snapshot.repo, snapshot.commit, ours=ours)
+                remote = snapshot.files[name]
+                sha256 = remote.digest if remote.algorithm == "sha256" else checksum(path)
+                self._keep(quant, path, snapshot.source, snapshot.repo, snapshot.commit, sha256, ours=ours)
         return unfit
 
     def _fetch_and_convert(self, plan: Plan, checkpoint: Snapshot) -> None:
@@ -204,7 +206,7 @@ class _Work:
                 paths.append(snapshot.fetch(name, bar.update))
         return paths
 
-    def _keep(self, quant: str, path: Path, source: str, repo: str, commit: str, *, ours: bool) -> None:
+    def _keep(self, quant: str, path: Path, source: str, repo: str, commit: str, sha256: str, *, ours: bool) -> None:
         """Makes a name point at a verified file, and removes what it pointed at before."""
         before, file, marks = self.shelf.get(quant), ModelFile.open(path), signature(path)
         same = before is not None and before.path == str(path)
@@ -220,24 +222,13 @@ class _Work:
                 task=file.task,
                 path=str(path),
                 nbytes=marks[0],
-                sha256=checksum(path),
+                sha256=sha256,
                 ours=ours or (same and before is not None and before.ours),
                 signature=marks,
             )
         )
         if before and not same:
             _drop(before)
-        self.shelf.note_fetched(
-            {
-                label: left
-                for label, names in self.shelf.fetched().items()
-                if (
-                    left := [
-                        name for name in names if label != f"{source} {repo} {commit}" or Path(name).name != path.name
-                    ]
-                )
-            }
-        )
 
     def _advice(self, wanted: Sequence[str]) -> str:
         """Returns the command that does it, and what there is without it."""
@@ -254,11 +245,12 @@ def _drop(kept: StoredModel) -> None:
 
 
 def _discard_fetched(shelf: Shelf) -> None:
-    """Removes the downloads that no record has taken over."""
+    """Removes the downloads that no record points at."""
+    kept = {Path(model.path).resolve() for model in shelf.records()}
     for label, names in shelf.fetched().items():
         source, repo, commit = label.split(" ")
-        for name in names:
-            if path := HUBS[source].cached(repo, commit, name):
+        for path in (HUBS[source].cached(repo, commit, name) for name in names):
+            if path and path.resolve() not in kept:
                 discard(path)
     shelf.note_fetched({})
 

@@ -28,6 +28,7 @@ class ModelSpec:
         num_hidden_layers, hidden_size, intermediate_size, num_attention_heads,
             num_key_value_heads, head_dim, vocab_size: the shape.
         tie_word_embeddings: False where the output head is a matrix of its own.
+        context: the longest text that it is made for, in tokens. Source: the model cards; a file may allow more.
         instead_use: for a bundled model, the name of the released one for real work; else None.
     """
 
@@ -42,6 +43,7 @@ class ModelSpec:
     head_dim: int
     vocab_size: int
     tie_word_embeddings: bool
+    context: int
     instead_use: str | None = None
 
     @property
@@ -59,14 +61,15 @@ def _family(
 
     def spec(kind: str, task: Task, vocab_size: int) -> ModelSpec:
         repo = f"Qwen/Qwen3-{kind}-{size}"
-        return ModelSpec(repo.split("/")[1].lower(), repo, task, layers, width, ffn, heads, 8, 128, vocab_size, tied)
+        name = repo.split("/")[1].lower()
+        return ModelSpec(name, repo, task, layers, width, ffn, heads, 8, 128, vocab_size, tied, context=32_768)
 
     return spec("Embedding", "embed", vocab_sizes[0]), spec("Reranker", "rerank", vocab_sizes[1])
 
 
 def _demo(kind: str, task: Task, layers: int) -> ModelSpec:
-    instead = f"qwen3-{kind}-0.6b"
-    return ModelSpec(f"demo-{kind}", None, task, layers, 256, 768, 4, 2, 64, 30_026, True, instead_use=instead)
+    shape = (layers, 256, 768, 4, 2, 64, 30_026)
+    return ModelSpec(f"demo-{kind}", None, task, *shape, True, context=2048, instead_use=f"qwen3-{kind}-0.6b")
 
 
 SPECS: dict[str, ModelSpec] = {

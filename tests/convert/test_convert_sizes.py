@@ -23,7 +23,7 @@ SHAPES = (TINY, Shape(17, 256, 512, 8, 2, 64), Shape(9, 256, 256, 2, 1, 128), Sh
 
 def spec_of(shape: Shape, task: Task, *, vocab_size: int, tied: bool = True) -> ModelSpec:
     sizes = {name: value for name, value in vars(shape).items() if name != "max_position_embeddings"}
-    return ModelSpec("random", None, task, **sizes, vocab_size=vocab_size, tie_word_embeddings=tied)
+    return ModelSpec("random", None, task, **sizes, vocab_size=vocab_size, tie_word_embeddings=tied, context=32_768)
 
 
 @pytest.mark.parametrize("task", ["embed", "rerank"])

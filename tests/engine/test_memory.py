@@ -22,7 +22,7 @@ OPTIONS = EngineOptions(device="cpu", threads=1, extra_buffers=False)
 
 def sized(shape: Shape, task: Task, vocab_size: int) -> ModelSpec:
     sizes = {name: value for name, value in vars(shape).items() if name != "max_position_embeddings"}
-    return ModelSpec("random", None, task, **sizes, vocab_size=vocab_size, tie_word_embeddings=True)
+    return ModelSpec("random", None, task, **sizes, vocab_size=vocab_size, tie_word_embeddings=True, context=32_768)
 
 
 def allocated(caplog: pytest.LogCaptureFixture, path: Path, task: Task, text: str = "a text") -> dict[str, float]:

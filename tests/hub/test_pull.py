@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +21,9 @@ from released import RELEASED, files_in, publish
 from texts import SENTENCES
 
 from qsift import SPECS, ConversionError, DownloadError, Embedder, ModelSpec, Reranker
+from qsift.names import ModelName
 from qsift.pull import pull, remove
+from qsift.store import Shelf
 
 EMBEDDING, RERANKER = "qwen3-embedding-0.6b", "qwen3-reranker-0.6b"
 TEXTS = SENTENCES[:6]
@@ -158,6 +163,19 @@ def test_a_folder_is_converted_once_and_again_when_it_changes(
     assert len(list(tmp_path.glob("models/*/*/*.gguf"))) == 1
 
 
+def test_conversions_of_a_folder_that_is_gone_can_be_removed(
+    checkpoint: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QSIFT_CACHE", str(tmp_path / "qsift"))
+    folder = shutil.copytree(checkpoint("embed-wide"), tmp_path / "model")
+    pull(str(folder))
+    shutil.rmtree(folder)
+    with pytest.raises(ConversionError, match="There is no such folder"):
+        Embedder.load(folder)
+    assert [one.quant for one in remove(str(folder))] == ["q8_0"]
+    assert files_in(tmp_path) == []
+
+
 def signature(path: str) -> tuple[int, int]:
     facts = os.stat(path)
     return facts.st_ino, facts.st_mtime_ns
@@ -177,6 +195,39 @@ def test_a_damaged_file_is_found_and_fetched_again_or_named(
             Embedder.load(EMBEDDING)
     check(EMBEDDING, folder)
     assert path.read_bytes() != data
+
+
+def test_a_damaged_record_points_at_nothing_and_is_made_anew(hub: HubServer, tmp_path: Path) -> None:
+    folder = publish(hub, tmp_path / "source", EMBEDDING)
+    record = pull(EMBEDDING)[0].parents[1] / "q8_0.json"
+    for damage in ("", "[]", '{"path": 1}', record.read_text()[:-9]):
+        record.write_text(damage)
+        check(EMBEDDING, folder)
+    assert [Path(name).name for name in files_in(tmp_path / "qsift")] == [
+        "Qwen3-Embedding-0.6B-Q8_0.gguf",
+        "q8_0.json",
+    ]
+
+
+def test_a_cache_may_move(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = publish(hub, tmp_path / "source", EMBEDDING)
+    pull(EMBEDDING)
+    (tmp_path / "qsift").rename(tmp_path / "elsewhere")
+    monkeypatch.setenv("QSIFT_CACHE", str(tmp_path / "elsewhere"))
+    with no_network():
+        check(EMBEDDING, folder)
+
+
+def test_a_file_that_a_record_points_at_outlives_notes_of_a_dead_process(hub: HubServer, tmp_path: Path) -> None:
+    folder = publish(hub, tmp_path / "source", EMBEDDING)
+    ready = convert(folder, tmp_path / "ready")[0].name
+    commit = hub.add("Qwen/Qwen3-Embedding-0.6B-GGUF", tmp_path / "ready")
+    path = pull(EMBEDDING)[0]
+    # As if killed between the two: the record is there, and so is still the note that the download is unpaid.
+    shelf = Shelf.named(ModelName.parse(EMBEDDING).key)
+    shelf.note_fetched({f"hf Qwen/Qwen3-Embedding-0.6B-GGUF {commit}": [ready]})
+    pull(f"{EMBEDDING}:f16")
+    assert path.exists() and shelf.fetched() == {}
 
 
 def test_a_file_that_was_only_touched_is_compared_and_trusted(hub: HubServer, tmp_path: Path) -> None:
@@ -202,4 +253,28 @@ def test_what_is_missing_offline_is_named_with_the_command(
         Embedder.load(EMBEDDING)
     with pytest.raises(DownloadError, match=r"'Qwen3-Reranker-4B-Q8_0.gguf' of 'Qwen/Qwen3-Reranker-4B'"):
         Reranker.load("qwen3-reranker-4b")
-    assert SPECS[EMBEDDING].repo
+
+
+def test_the_commands_say_what_they_take_where_it_lies_and_what_is_here(hub: HubServer, tmp_path: Path) -> None:
+    publish(hub, tmp_path / "source", EMBEDDING)
+
+    def qsift(*arguments: str) -> tuple[str, str]:
+        done = subprocess.run([sys.executable, "-m", "qsift", *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout, done.stderr
+
+    out, err = qsift("pull", EMBEDDING)
+    assert Path(out.strip()).name == "Qwen3-Embedding-0.6B-Q8_0.gguf"
+    assert "MB to download, q8_0 to convert, at most" in err
+    assert qsift("pull", EMBEDDING, f"{EMBEDDING}:f16", "--quiet")[1] == ""
+    table = qsift("models")[0]
+    row = next(line for line in table.splitlines() if line.startswith(EMBEDDING)).split()
+    assert row[1:3] == ["1024", "32768"] and [cell for cell in row if cell.endswith("*")] == [row[4], row[6]]
+    assert out.strip() in table
+    facts = json.loads(qsift("models", "--json")[0])
+    assert {model["name"] for model in facts["models"]} == set(SPECS)
+    assert [(one["model"], one["quant"]) for one in facts["here"]] == [
+        ("Qwen/Qwen3-Embedding-0.6B", quant) for quant in ("f16", "q8_0")
+    ]
+    assert "Removed Qwen/Qwen3-Embedding-0.6B:f16" in qsift("rm", f"{EMBEDDING}:f16")[1]
+    assert json.loads(qsift("models", "--json")[0])["here"][0]["path"] == out.strip()

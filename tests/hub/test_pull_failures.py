@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -214,6 +215,22 @@ def test_a_killed_pull_is_completed_by_the_next(hub: HubServer, reranker: Path, 
     assert process.returncode == (-signal.SIGKILL if shard else process.returncode)
     if shard:
         assert any(name.endswith(".incomplete") for name in leftovers(tmp_path))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_pull_may_be_killed_at_any_moment(hub: HubServer, reranker: Path) -> None:
+    hub.fail(LAST, Fault.SLOW)
+    generator, n_killed = random.Random(0), 0
+    for _ in range(6):
+        process = started("pull", RERANKER)
+        try:
+            process.wait(generator.uniform(0.4, 2))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            n_killed += 1
+        process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL)
+    assert n_killed > 2
 
 
 def wait_for(happened: Callable[[], object]) -> None:
