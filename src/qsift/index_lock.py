@@ -1,4 +1,4 @@
-"""The right to write to an index, which one process has at a time. The only door to filelock."""
+"""The right to write to an index, which one process has at a time."""
 
 from __future__ import annotations
 
