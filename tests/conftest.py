@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import huggingface_hub
 import hypothesis
 import pytest
 from checkpoints import K_QUANT, SHAPE_0_6B, Checkpoint, write_checkpoint
 from hub_server import HubServer
+from huggingface_hub import constants
 from qsift.convert import convert
 
 import qsift.hub_modelscope
@@ -39,9 +39,12 @@ CHECKPOINTS = {
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keeps the tests' small files out of the user's cache."""
+    """Keeps the tests' files out of the user's caches, and the tests away from real hubs."""
     patch = pytest.MonkeyPatch()
-    patch.setenv("QSIFT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    for name in ("QSIFT_CACHE", "HF_HOME", "MODELSCOPE_CACHE", "MODELSCOPE_HOME"):
+        patch.setenv(name, str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("HF_HUB_OFFLINE", "1")
+    patch.setattr(constants, "HF_HUB_OFFLINE", True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -90,8 +93,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
             "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
             "HF_HUB_CACHE": str(tmp_path / "huggingface" / "hub"),
             "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_OFFLINE": False,
         }
         for name, value in settings.items():
-            monkeypatch.setattr(huggingface_hub.constants, name, value)
+            monkeypatch.setattr(constants, name, value)
         qsift.hub_modelscope._client.cache_clear()
         yield server

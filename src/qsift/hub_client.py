@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,4 +74,8 @@ def refusal(error: Exception, status: int | None, token: str) -> str:
         return "The hub has had too many requests from here (429). Wait a few minutes."
     if status is not None:
         return f"The hub answered {status}{'. Try again later' if status >= 500 else f': {said}'}."
-    return f"{said} ({type(error).__name__}). Check the connection and the room on the disk."
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "The disk is full. Make room."
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename!r}: {error.strerror}."
+    return f"{said.rstrip('.')} ({type(error).__name__}). Check the connection."

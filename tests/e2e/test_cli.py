@@ -336,7 +336,8 @@ def test_a_quant_that_does_not_exist_is_wrong_usage(checkpoint: Path, tmp_path: 
 def test_errors_of_the_model_exit_with_1_in_the_words_of_the_command_line(embedding: Path, reranking: Path):
     for arguments, sentence in (
         (("embed", "missing.gguf", "a"), "no such file"),
-        (("embed", "qwen3-embedding-0.6b", "a"), "Convert a checkpoint of Qwen/Qwen3-Embedding-0.6B"),
+        (("embed", "qwen3-embedding-0.6b", "a"), "Then run: qsift pull qwen3-embedding-0.6b:q8_0"),
+        (("embed", "qwen3-reranker-0.6b", "a"), "Use: qsift rerank"),
         (("embed", reranking, "a"), "Use: qsift rerank"),
         (("rerank", embedding, "q", "a"), "Use: qsift embed"),
         (("embed", embedding, "a long text", "--max-tokens", 3, "--no-truncate"), "pass --truncate"),

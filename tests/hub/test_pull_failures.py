@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ import huggingface_hub
 import no_network
 import pytest
 from hub_server import Fault, HubServer
+from huggingface_hub import constants
 from qsift.convert import convert
 from released import files_in, publish
 
@@ -128,16 +130,29 @@ def test_a_failure_of_modelscope_is_a_sentence_too(
 def test_a_cut_connection_is_taken_up_where_it_broke(
     hub: HubServer, reranker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 4096)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 4096)
     hub.fail(LAST, Fault.CUT, times=1)
     pull(RERANKER)
     ranges = [one.headers.get("range") for one in hub.requests if one.file == LAST and one.method == "GET"]
     assert len(ranges) == 2 and ranges[0] is None and ranges[1] and int(ranges[1][6:-1]) > 0
 
 
+def test_a_disk_that_fills_up_meanwhile_is_named(
+    reranker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as filling:
+        filling.setattr("huggingface_hub.file_download.http_get", full)
+        with pytest.raises(DownloadError, match=r"The disk is full\. Make room\."):
+            Reranker.load(RERANKER)
+    assert leftovers(tmp_path) == ["fetched.json"]
+
+
 def test_a_hub_that_cannot_be_reached_is_named(reranker: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with monkeypatch.context() as nowhere:
-        nowhere.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+        nowhere.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
         with pytest.raises(DownloadError, match=r"Check the connection"):
             Reranker.load(RERANKER)
     assert leftovers(tmp_path) == []
