@@ -6,7 +6,6 @@ nothing of what is measured.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import signal
@@ -134,15 +133,6 @@ def peak_rss() -> int:
         # Kilobytes everywhere but on macOS.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return int(text.partition("VmHWM:")[2].split()[0]) * 1024
-
-
-def sha256(path: Path) -> str:
-    """Returns the digest of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 class PeerFailed(Exception):

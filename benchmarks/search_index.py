@@ -23,9 +23,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from harness import FOLDER, Child, Figure, append, machine_line, peak_rss, sha256
+from harness import FOLDER, Child, Figure, append, machine_line, peak_rss
 
 from qsift import Document, Embedder, IndexOptions, Passage, SearchIndex
+from qsift.checksums import checksum
 from qsift.index_retrieval import Mode
 from qsift.vectors import normalize
 
@@ -176,7 +177,7 @@ def main() -> None:
     parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
     options = parser.parse_args()
     print(machine_line())
-    digest = sha256(options.model)
+    digest = checksum(options.model)
     recorded: list[Figure] = []
 
     def record(figures: dict[str, float], n_passages: int, width: int, suffix: str = "") -> None:

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from harness import FOLDER, RESULTS, Figure, append, machine_line, sha256
+from harness import FOLDER, RESULTS, Figure, append, machine_line
 
 from qsift import Document, Embedder, EngineOptions, IndexOptions, Reranker, SearchIndex, SearchPipeline, index_ranking
+from qsift.checksums import checksum
 from qsift.index_ranking import ORDERS, Order
 from qsift.index_retrieval import Mode
 from qsift.loading import BUNDLED
@@ -45,7 +46,7 @@ class Report:
 
     def __init__(self) -> None:
         self.rows: list[Figure] = []
-        self._digest = sha256(BUNDLED / "demo-embedding.gguf")
+        self._digest = checksum(BUNDLED / "demo-embedding.gguf")
 
     def __call__(self, name: str, value: float, at_least: float | None = None, **settings: object) -> None:
         """Takes a figure and what it depends on, and holds it against its target."""

@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from harness import Child, PeerFailed, Row, append, machine_line, sha256
+from harness import Child, PeerFailed, Row, append, machine_line
 from peers import PEERS, Job, rerank_ids
 from qsift.convert import QUANTS
 from random_models import SHAPES, checkpoint, gguf
 from workloads import EMBED, rerank32
 
 from qsift import EngineOptions
+from qsift.checksums import checksum
 from qsift.machine import cache_folder, physical_cores
 from qsift.selfcheck import amx_is_possible, extra_buffers
 from qsift.specs import Task
@@ -122,7 +123,7 @@ class Throughput:
                     _print_failure(peer, quant, error)
                     child.close()
                     continue
-                yield Contestant(job, quant, None if is_torch else sha256(model), child, check)
+                yield Contestant(job, quant, None if is_torch else checksum(model), child, check)
 
     def _job(self, peer: str, workload: str, model: Path, reference: Path, tolerance: float | None) -> Job:
         return Job(peer, workload, str(model), self.threads, self.repacked, str(reference), tolerance)

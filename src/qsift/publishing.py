@@ -5,13 +5,13 @@ The parity figures are measured here, each time, on this machine. Nothing is sen
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from .checksums import checksum
 from .errors import ConversionError
 from .gguf_header import read_header
 from .hub_upload import front_matter
@@ -66,7 +66,7 @@ def prepare(
     fields = card_fields(read_header(paths[0]).keys, manifest.task, repo)
     card = front_matter(fields) + card_text(folder.resolve().name, manifest, files, name, repo)
     (folder / CARD).write_text(card, "utf-8", newline="\n")
-    sums = "".join(f"{sha256(path)}  {path.name}\n" for path in (*paths, folder / CARD))
+    sums = "".join(f"{checksum(path)}  {path.name}\n" for path in (*paths, folder / CARD))
     (folder / SUMS).write_text(sums, "utf-8", newline="\n")
     return [*paths, folder / CARD, folder / SUMS]
 
@@ -78,15 +78,6 @@ def checkpoint_repo(checkpoint: Path, name: str) -> str | None:
         return f"{cached[1]}/{cached[2]}"
     spec = SPECS.get(name.lower())
     return spec.repo if spec else None
-
-
-def sha256(path: Path) -> str:
-    """Returns the digest of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from hub_server import HubServer
 from huggingface_hub import ModelCard
 
 from qsift import Embedder, Reranker
+from qsift.checksums import checksum
 from qsift.parity import DOCUMENTS, QUERIES
-from qsift.publishing import sha256
 
 REPO = "tester/Tiny-GGUF"
 CARD_OF_THE_CHECKPOINT = "---\nlicense: apache-2.0\nbase_model:\n- Qwen/Qwen3-0.6B-Base\n---\n# Tiny\n"
@@ -61,7 +61,7 @@ def test_what_is_pushed_is_the_folder_and_private(hub: HubServer, checkpoint: Pa
     assert paths == [str(Path("out/Tiny-GGUF") / name) for name in names]
     assert url == f"{hub.url}/{REPO}"
     assert sorted(names) == sorted(path.name for path in folder.iterdir() if path.name != ".cache")
-    assert uploaded(hub) == {name: sha256(folder / name) for name in names}
+    assert uploaded(hub) == {name: checksum(folder / name) for name in names}
     assert hub.repos[REPO].private
 
 
@@ -76,7 +76,7 @@ def test_the_sums_are_those_that_sha256sum_checks(hub: HubServer, checkpoint: Pa
     assert push(hub, tmp_path, checkpoint, "--push", REPO).returncode == 0
     lines = (tmp_path / "Tiny-GGUF" / "SHA256SUMS").read_text().splitlines()
     found = dict(reversed(line.split("  ")) for line in lines)
-    assert found == {name: sha256(tmp_path / "Tiny-GGUF" / name) for name in ("Tiny-Q8_0.gguf", "README.md")}
+    assert found == {name: checksum(tmp_path / "Tiny-GGUF" / name) for name in ("Tiny-Q8_0.gguf", "README.md")}
 
 
 def test_the_card_says_what_was_measured(hub: HubServer, checkpoint: Path, tmp_path: Path) -> None:
