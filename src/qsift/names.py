@@ -20,7 +20,7 @@ from .specs import SPECS, ModelSpec
 DEFAULT_QUANT = "q8_0"
 """The quant of a name without one. It is the same on every machine, so that a name means the same vectors."""
 
-_NAME = re.compile(r"(?P<repo>(?:[\w.-]+/)?[\w.-]+)(?::(?P<quant>\w+))?")
+_NAME = re.compile(r"(?P<repo>(?:[\w.-]+/)?[\w.-]+)(?::(?P<quant>\w+))?", re.ASCII)
 _KNOWN = {key.lower(): spec for spec in SPECS.values() for key in (spec.name, spec.repo or spec.name)}
 
 
@@ -74,9 +74,9 @@ class ModelName:
         """
         place, _, last = text.rpartition(":")
         spelt = [(text, ""), (place, last)] if place and re.fullmatch(r"\w+", last) else [(text, "")]
-        # An absolute path can be nothing else, also where the folder is gone and its conversions are to go too.
-        is_path = [os.path.isdir(path) for path, _ in spelt]
-        if any(is_path) or os.path.isabs(text):
+        # /… and ./… can be nothing else, also where the folder is gone and its conversions are to go too.
+        is_path = [_is_folder(path) for path, _ in spelt]
+        if any(is_path) or os.path.isabs(text) or text.startswith("."):
             path, wanted = spelt[is_path.index(True) if any(is_path) else -1]
             folder = Path(path).resolve()
             return cls(str(folder), wanted.lower() or quant, folder=folder)
@@ -88,6 +88,11 @@ class ModelName:
         if match and not spec and "/" in repo:
             return cls(repo, wanted or quant)
         raise UnknownModelError(text, SPECS, advice=_advice(text, repo, spec), problem="is neither a file nor a model")
+
+
+def _is_folder(path: str) -> bool:
+    """Returns whether a path is a checkpoint's folder; one that is called like a model may hold anything."""
+    return os.path.isdir(path) and (path.lower() not in _KNOWN or os.path.isfile(os.path.join(path, "config.json")))
 
 
 def _advice(text: str, repo: str, spec: ModelSpec | None) -> str:

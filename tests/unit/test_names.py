@@ -41,6 +41,24 @@ def test_a_folder_is_a_model_and_has_a_place_of_its_own(tmp_path: Path) -> None:
     assert names[0].key != names[1].key and names[0].key == names[2].key
 
 
+@pytest.mark.parametrize("name", ["demo-embedding", "qwen3-embedding-0.6b"])
+def test_a_folder_that_is_called_like_a_model_hides_it_only_with_a_checkpoint(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    assert ModelName.parse(name).folder is None
+    assert ModelName.parse(f"./{name}").folder == (tmp_path / name).resolve()
+    (tmp_path / name / "config.json").touch()
+    assert ModelName.parse(name).folder == (tmp_path / name).resolve()
+
+
+def test_a_path_is_never_taken_for_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ModelName.parse("./gone").folder == (tmp_path / "gone").resolve()
+    assert ModelName.parse("../gone:q6_k").folder == (tmp_path.parent / "gone").resolve()
+
+
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
@@ -50,6 +68,7 @@ def test_a_folder_is_a_model_and_has_a_place_of_its_own(tmp_path: Path) -> None:
         ("a/b/c", "Pass one of them"),
         ("", "Pass one of them"),
         ("a name", "Pass one of them"),
+        ("mé/ünï", "Pass one of them"),
     ],
 )
 def test_what_names_nothing_is_told_what_would(text: str, advice: str) -> None:
