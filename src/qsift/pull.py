@@ -73,7 +73,8 @@ def pull(
         work = _Work(group[0], Shelf.named(group[0].key), task, keep_checkpoint, show_progress_bar)
         with work.shelf.locked():
             work.shelf.sweep()
-            wanted = [name.quant for name in dict.fromkeys(group) if revision is not None or not find(name)]
+            # One repository may be spelt in several ways.
+            wanted = list(dict.fromkeys(name.quant for name in group if revision is not None or not find(name)))
             if wanted and group[0].folder:
                 work.convert(group[0].folder, wanted, "folder", contents(group[0].folder))
             elif wanted:

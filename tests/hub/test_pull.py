@@ -132,6 +132,12 @@ def test_a_name_keeps_its_commit_until_a_revision_is_asked_for(hub: HubServer, t
     assert all(request.path.startswith("/api/models/") for request in hub.requests[n_requests:])
 
 
+def test_two_spellings_of_a_repository_are_one_model(hub: HubServer, tmp_path: Path) -> None:
+    hub.add("someone/a-tune", publish(hub, tmp_path / "source", EMBEDDING))
+    first, second = pull("someone/a-tune", "Someone/A-Tune")
+    assert first == second and first.is_file()
+
+
 def test_a_fine_tune_is_loaded_by_its_repository(hub: HubServer, tmp_path: Path) -> None:
     folder = publish(hub, tmp_path / "source", RERANKER)
     hub.add("someone/a-reranker", folder)
