@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import Any
 
@@ -54,12 +55,13 @@ def models(as_json: bool) -> None:
 
     Sizes are in GB; * marks what is here.
     """
-    kept = [model for shelf in shelves() for model in shelf.records()]
+    # A hub's cache is its client's: what was removed there is not here any more.
+    kept = [model for shelf in shelves() for model in shelf.records() if os.path.isfile(model.path)]
     if as_json:
         print_json({"models": [_facts(spec, kept) for spec in SPECS.values()], "here": [asdict(one) for one in kept]})
         return
     width = max(map(len, SPECS))
-    click.echo(f"{'':<{width}}  width  context  " + "".join(f"{quant:<8}" for quant in SCHEMES))
+    click.echo((f"{'':<{width}}  width  context  " + "".join(f"{quant:<8}" for quant in SCHEMES)).rstrip())
     for spec in SPECS.values():
         facts = _facts(spec, kept)
         sizes = [

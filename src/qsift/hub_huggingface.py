@@ -66,6 +66,8 @@ class _HuggingFace(HubClient):
             return f"The repository is gated. Accept its terms at {constants.ENDPOINT}, then set HF_TOKEN or log in."
         if isinstance(error, errors.EntryNotFoundError):
             return "The hub does not have it."
+        if isinstance(error, errors.HFValidationError):
+            return f"This cannot be the name of a repository. {str(error).splitlines()[0].rstrip('.')}."
         return refusal(error, getattr(getattr(error, "response", None), "status_code", None), "HF_TOKEN")
 
 

@@ -55,7 +55,8 @@ def pull(
 
     Raises:
         UnknownModelError: a name that names nothing, or a bundled model, which is here always.
-        DownloadError: a hub cannot be reached, refuses, or sends what it does not list; no room on the disk.
+        DownloadError: a hub cannot be reached, refuses, or sends what it does not list; no room on the disk, or no
+            right to write to the cache.
         ConversionError: a checkpoint cannot be converted.
         MissingExtraError: ModelScope's client is not installed.
         ValueError: an unknown source or quant.
@@ -67,18 +68,25 @@ def pull(
     groups: dict[str, list[ModelName]] = {}
     for name in names:
         if name.bundled:
-            raise UnknownModelError(name.repo, advice="It comes with qsift: load it by this name, without pulling it.")
+            advice = "It comes with qsift: load it by this name."
+            raise UnknownModelError(name.repo, advice=advice, problem="cannot be pulled")
         groups.setdefault(name.key, []).append(name)
     for group in groups.values():
-        work = _Work(group[0], Shelf.named(group[0].key), task, keep_checkpoint, show_progress_bar)
-        with work.shelf.locked():
-            work.shelf.sweep()
-            # One repository may be spelt in several ways.
-            wanted = list(dict.fromkeys(name.quant for name in group if revision is not None or not find(name)))
-            if wanted and group[0].folder:
-                work.convert(group[0].folder, wanted, "folder", contents(group[0].folder))
-            elif wanted:
-                work.pull(wanted, source, revision, on_plan or (lambda _: None))
+        first = group[0]
+        work = _Work(first, Shelf.named(first.key), task, keep_checkpoint, show_progress_bar)
+        try:
+            with work.shelf.locked():
+                work.shelf.sweep()
+                # One repository may be spelt in several ways.
+                wanted = list(dict.fromkeys(name.quant for name in group if revision is not None or not find(name)))
+                if wanted and first.folder:
+                    work.convert(first.folder, wanted, "folder", contents(first.folder))
+                elif wanted:
+                    work.pull(wanted, source, revision, on_plan or (lambda _: None))
+        except OSError as error:  # the hubs' are DownloadErrors by now
+            place = f"{error.filename!r}: " if error.filename else ""
+            reason = f"{place}{error.strerror or error}. Make it writable, or choose another folder with QSIFT_CACHE."
+            raise DownloadError(first.repo, first.file_name, reason) from error
     kept = [Shelf.named(name.key).get(name.quant) for name in names]
     return [Path(model.path) for model in kept if model]
 
@@ -95,6 +103,8 @@ def remove(*models: str) -> list[StoredModel]:
     gone = []
     for model in models:
         name = ModelName.parse(model, quant="")
+        if name.bundled:
+            raise UnknownModelError(name.repo, advice="It comes with qsift.", problem="cannot be removed")
         shelf = Shelf.named(name.key)
         with shelf.locked():
             found = [kept for kept in shelf.records() if name.quant in ("", kept.quant)]

@@ -161,7 +161,10 @@ def _checkpoint_files(name: ModelName, snapshot: Snapshot) -> tuple[tuple[str, .
     weights = [_SINGLE] if _SINGLE in snapshot.files else sorted(filter(_SHARD.fullmatch, snapshot.files))
     if not weights or "config.json" not in snapshot.files:
         found = ", ".join(sorted(snapshot.files)[:5]) or "nothing"
-        reason = f"The repository has neither a GGUF in this quant nor a safetensors checkpoint; it holds {found}."
+        reason = (
+            f"The repository has neither a GGUF in this quant nor a safetensors checkpoint; it holds {found}. Choose "
+            "another, or save its model with transformers (save_pretrained) and pass that folder."
+        )
         raise DownloadError(snapshot.repo, name.file_name, reason)
     index = [] if _SINGLE in snapshot.files else [_INDEX] * (_INDEX in snapshot.files)
     return (*index, *sorted(filter(_DESCRIPTION.fullmatch, snapshot.files))), tuple(weights)

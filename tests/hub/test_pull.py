@@ -284,3 +284,5 @@ def test_the_commands_say_what_they_take_where_it_lies_and_what_is_here(hub: Hub
     ]
     assert "Removed Qwen/Qwen3-Embedding-0.6B:f16" in qsift("rm", f"{EMBEDDING}:f16")[1]
     assert json.loads(qsift("models", "--json")[0])["here"][0]["path"] == out.strip()
+    os.unlink(out.strip())
+    assert json.loads(qsift("models", "--json")[0])["here"] == []

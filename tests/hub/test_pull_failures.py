@@ -158,6 +158,16 @@ def test_a_hub_that_cannot_be_reached_is_named(reranker: Path, monkeypatch: pyte
     assert leftovers(tmp_path) == []
 
 
+def test_a_cache_that_cannot_be_written_to_is_named(
+    reranker: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("QSIFT_CACHE", str(tmp_path / "file"))
+        with pytest.raises(DownloadError, match=r"file/models.*Not a directory.*choose another folder with QSIFT_CACHE"):
+            Reranker.load(RERANKER)
+
+
 def test_a_private_model_needs_the_token(hub: HubServer, reranker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.token = "hf_secret"
     with pytest.raises(DownloadError, match=r"the token if it is private"):
@@ -191,6 +201,11 @@ def test_unknown_sources_quants_revisions_and_repositories_are_told_what_there_i
         pull("no-one/nothing")
     with pytest.raises(UnknownModelError, match="It comes with qsift"):
         pull("demo-embedding")
+    with pytest.raises(UnknownModelError, match=r"'demo-embedding' cannot be removed\. It comes with qsift"):
+        remove("demo-embedding")
+    with pytest.raises(DownloadError, match="This cannot be the name of a repository") as caught:
+        pull("no--one/nothing")
+    assert "connection" not in str(caught.value)
     with pytest.raises(UnknownModelError, match="'qwen3-reranker-8b:f16' is not on this machine"):
         remove(f"{RERANKER}:f16")
     hub.add("no-one/documents", {"README.md": b"nothing but words"})
