@@ -139,8 +139,11 @@ def add(index: str, paths: tuple[str, ...], **options: Any) -> None:
 @_from_paths
 def update(index: str, paths: tuple[str, ...], **options: Any) -> None:
     """Bring INDEX up to date with files and folders: embed what changed, remove what is gone from them."""
+    from .documents import source_name
+
     with _opened(index, options, create=False) as opened, _reading(paths, options) as (documents, on_batch):
-        changes = opened.update(documents, within=paths, on_skip=_skipping(options), on_batch=on_batch)
+        within = [source_name(path) for path in paths]
+        changes = opened.update(documents, within=within, on_skip=_skipping(options), on_batch=on_batch)
         _tell(_said(changes), options)
 
 
@@ -150,10 +153,11 @@ def update(index: str, paths: tuple[str, ...], **options: Any) -> None:
 @stderr_options
 def remove(index: str, sources: tuple[str, ...], **options: Any) -> None:
     """Remove documents from INDEX by their names, or those of the folders that they are in."""
+    from .documents import source_name
     from .search_index import SearchIndex
 
     with SearchIndex.open(index, None) as opened:
-        _tell(f"{opened.remove(sources)} documents removed.", options)
+        _tell(f"{opened.remove([source_name(source) for source in sources])} documents removed.", options)
 
 
 @index.command()

@@ -62,6 +62,15 @@ def find_documents(paths: Iterable[str | os.PathLike[str]], *, on_skip: OnSkip) 
     return _walk(given, on_skip)
 
 
+def source_name(path: str) -> str:
+    """Returns the source of the document at a path: the same for "a/b", "./a/b" and "a//b/".
+
+    A path with ".." stays as it is: behind a link that leads elsewhere.
+    """
+    plain = path if not path or os.pardir in path.split(os.sep) else os.path.normpath(path)
+    return _printable(plain)
+
+
 def _check_given(path: str) -> None:
     try:
         mode = os.stat(path).st_mode
@@ -82,7 +91,7 @@ def _walk(given: list[str], on_skip: OnSkip) -> Iterator[Document]:
     stack = [(path, True) for path in reversed(given)]
     while stack:
         path, is_given = stack.pop()
-        name = _printable(path)
+        name = source_name(path)
         try:
             status = os.stat(path)
             # Also what ends loops of links.

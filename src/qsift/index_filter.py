@@ -83,7 +83,7 @@ def inside(roots: Iterable[str] | None) -> Callable[[str], bool]:
         return lambda source: True
     if isinstance(roots, str):
         raise TypeError(f"The sources are the str {roots!r}; pass a list of str.")
-    names = {root.rstrip("/") or "/" for root in roots}
+    names = {root.rstrip("/") or root[:1] for root in roots}
 
     def is_inside(source: str) -> bool:
         if source in names or ("." in names and not source.startswith(("/", "../"))):

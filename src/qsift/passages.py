@@ -44,7 +44,7 @@ class Document:
     """Something that can be searched. It is read only when needed.
 
     Attributes:
-        source: its name, unique among the documents: for files the path as it was given, with "/".
+        source: its name, unique among the documents: for files the path as it was given, with "/" and no "./".
         kind: "text", "markdown", "code", "html" or "pdf".
         stamp: changes when the document changes: for files size and time, for texts a hash.
         modified: when it was last changed, in unix seconds; 0.0 where that is unknown.

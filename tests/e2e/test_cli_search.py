@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,20 @@ def test_mistakes_get_a_sentence(notes: Path, arguments: list[str], code: int, m
     result = qsift(notes, *arguments)
     assert result.returncode == code and message in result.stderr and "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_a_place_has_one_name_however_it_is_spelt(notes: Path) -> None:
+    odd = os.fsencode(notes) + b"/notes/b\xe4r.txt"
+    with open(odd, "w") as file:
+        file.write("A bear.\n")
+    assert "5 added" in qsift(notes, "index", "add", "my.index", "notes").stderr
+    assert "0 added, 0 changed, 0 removed, 5 unchanged" in qsift(notes, "index", "add", "my.index", "./notes/").stderr
+    assert "0 documents removed" in qsift(notes, "index", "remove", "my.index", "", "note").stderr
+    removed = qsift(notes, "index", "remove", "my.index", "./notes/viewer.txt", os.fsdecode(b"notes/b\xe4r.txt"))
+    assert "2 documents removed" in removed.stderr
+    assert "2 added" in qsift(notes, "index", "update", "my.index", "notes//").stderr
+    os.unlink(odd)
+    assert "1 removed, 4 unchanged" in qsift(notes, "index", "update", "my.index", "./notes").stderr
 
 
 def test_an_empty_folder_gives_nothing_and_says_so(notes: Path) -> None:

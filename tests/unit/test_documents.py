@@ -51,7 +51,8 @@ def test_folders_are_walked_in_the_order_of_names_and_paths_in_the_order_given(w
     order = ["e.txt", "d/B.txt", "d/a/b/c.py", "d/a/z.md", "d/b.txt", "d/c.txt"]
     assert found("e.txt", "d") == (order, {})
     assert found("d/") == (order[1:], {})
-    assert found(".")[0][0] == "./d/B.txt"
+    assert found(".") == ([*order[1:], order[0]], {})
+    assert found("./d//a/.", ".//e.txt") == (["d/a/b/c.py", "d/a/z.md", "e.txt"], {})
 
 
 def test_hidden_and_generated_folders_are_left_out_unless_they_are_given(write: Write) -> None:
