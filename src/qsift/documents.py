@@ -19,8 +19,10 @@ from .passages import Document, OnSkip, Section
 from .pdf_text import PdfError, check_pdf_extra, read_pdf
 from .text_files import HEAD_BYTES, NotTextError, is_binary, read_blocks
 
-# Hidden ones and virtual environments are left out as well.
+# Hidden ones are left out as well.
 _LEFT_OUT = {"node_modules", "__pycache__"}
+# What is in a virtual environment, and in an index.
+_MARKS = {"pyvenv.cfg", "passages.lance"}
 _CODE_SUFFIXES = """
     ada asm awk bash bat c cc cfg clj cmake conf cpp cs css cu cxx d dart diff el elm erl ex exs f f90 fs fish gd
     glsl go gradle graphql groovy h hcl hh hpp hs hxx ini ipynb java jl js json json5 jsonl jsx kt kts less lisp lua
@@ -40,8 +42,8 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u20
 def find_documents(paths: Iterable[str | os.PathLike[str]], *, on_skip: OnSkip) -> Iterator[Document]:
     """Returns an iterator over the documents of files and folders, found as it goes.
 
-    A given file is always taken. In folders, hidden files and folders, node_modules, __pycache__ and
-    virtual environments are left out. Links are followed; what two paths lead to is found once. The order
+    A given file is always taken. In folders, hidden files and folders, node_modules, __pycache__,
+    virtual environments and indices are left out. Links are followed; what two paths lead to is found once. The order
     is that of ``paths``, within a folder that of the names.
 
     Args:
@@ -115,7 +117,7 @@ def _walk(given: list[str], on_skip: OnSkip) -> Iterator[Document]:
 
 def _children(folder: str, *, is_given: bool) -> list[str]:
     names = os.listdir(folder)
-    if "pyvenv.cfg" in names and not is_given:
+    if not is_given and not _MARKS.isdisjoint(names):
         return []
     return sorted(name for name in names if not name.startswith(".") and name not in _LEFT_OUT)
 

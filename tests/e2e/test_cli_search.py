@@ -98,7 +98,7 @@ def test_mistakes_get_a_sentence(notes: Path, arguments: list[str], code: int, m
     assert result.stdout == ""
 
 
-def test_a_place_has_one_name_however_it_is_spelt(notes: Path) -> None:
+def test_a_place_has_one_name_however_it_is_spelt_and_an_index_holds_no_index(notes: Path) -> None:
     odd = os.fsencode(notes) + b"/notes/b\xe4r.txt"
     with open(odd, "w") as file:
         file.write("A bear.\n")
@@ -108,6 +108,8 @@ def test_a_place_has_one_name_however_it_is_spelt(notes: Path) -> None:
     removed = qsift(notes, "index", "remove", "my.index", "./notes/viewer.txt", os.fsdecode(b"notes/b\xe4r.txt"))
     assert "2 documents removed" in removed.stderr
     assert "2 added" in qsift(notes, "index", "update", "my.index", "notes//").stderr
+    around = qsift(notes, "index", "add", "my.index", ".").stderr
+    assert "0 added, 0 changed, 0 removed, 5 unchanged" in around and "my.index" not in around
     os.unlink(odd)
     assert "1 removed, 4 unchanged" in qsift(notes, "index", "update", "my.index", "./notes").stderr
 
