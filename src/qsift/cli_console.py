@@ -27,6 +27,7 @@ _WORDS = (
     (r"device='(\w+)'", r"--device \1"),
     (r"quants(?=:)", "--quant"),
     (r"truncate_dim", "--dim"),
+    (r"coarse_dim", "--coarse-dim"),
     (r"min_score", "--min-score"),
     (r"(max|batch)_tokens", r"--\1-tokens"),
     (r"Use Embedder\.load\((.+?)\)", r"Use: qsift embed \1"),

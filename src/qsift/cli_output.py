@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -25,6 +26,7 @@ Format = Literal["jsonl", "npy", "table"]
 TextAndRow = tuple[str, NDArray[Any]]
 
 _SHOWN = 6
+_NOT_BARE = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 _SAID = {None: "–", True: "yes", False: "no"}
 
 
@@ -141,9 +143,8 @@ def print_json(value: Any) -> None:
 
 
 def _to_json(value: Any) -> str:
-    # Legal in JSON, but many readers of JSON lines take these three for ends of lines.
-    text = json.dumps(value, ensure_ascii=False)
-    return text.translate({ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
+    # Many readers of JSON lines take the first three for ends of lines; a path's odd bytes are no UTF-8.
+    return _NOT_BARE.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ LanceDB takes its conditions as text, so everything that comes from a user is qu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -54,7 +55,7 @@ def glob_to_regex(glob: str) -> str:
     """Returns a regular expression of Rust's regex crate for a whole name; see `Filter.glob`.
 
     Raises:
-        ValueError: a bracket that nothing closes.
+        ValueError: a bracket that nothing closes, or a range that runs backwards.
     """
     regex, rest = "", glob
     while rest:
@@ -67,6 +68,10 @@ def glob_to_regex(glob: str) -> str:
             negated, content = rest[1] == "!", rest[1:close].removeprefix("!")
             escaped = "".join(c if c == "-" else _escaped(c) for c in content)
             piece, rest = f"[{'^' if negated else ''}{escaped}]", rest[close + 1 :]
+            try:
+                re.compile(piece)
+            except re.error:
+                raise ValueError(f"The pattern {glob!r} holds a range that runs backwards.") from None
         else:
             piece, rest = {"*": ".*", "?": "."}.get(rest[0], _escaped(rest[0])), rest[1:]
         regex += piece

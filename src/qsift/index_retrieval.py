@@ -51,6 +51,8 @@ class FirstStage:
             raise ValueError(f"mode is {mode!r}; allowed are {', '.join(MODES)}.")
         if candidates < 1:
             raise ValueError(f"candidates is {candidates}; at least 1 is needed.")
+        if isinstance(coarse_dim, int) and not 1 <= coarse_dim <= self._width:
+            raise ValueError(f"coarse_dim is {coarse_dim}; 1 to {self._width} are possible, the width of this index.")
         dim = check_dim(coarse_dim, width=self._width, min_dim=1)
         query, condition = self._query(query_vector), where.to_sql()
         # One search sees one version of the table: ids of rows belong to a version.

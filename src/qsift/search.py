@@ -175,6 +175,8 @@ class SearchPipeline:
             raise ValueError(f"order is {order!r}; allowed are {', '.join(ORDERS)}.")
         if not isinstance(query, str):
             raise TypeError(f"The query is of type {type(query).__name__}; a str is needed.")
+        if not query.strip():
+            raise ValueError("The query is empty. Say what to search for.")
         vector = self.embedder.encode_query(query, instruction=query_instruction)
         found = self.first_stage.search(vector, query, candidates=candidates, **options)
         if self.reranker is None:

@@ -346,7 +346,8 @@ def test_filters_keep_to_names_kinds_and_times(index: SearchIndex) -> None:
     [
         ({"mode": "both"}, "mode is 'both'; allowed are hybrid, vector, text"),
         ({"candidates": 0}, "candidates is 0"),
-        ({"coarse_dim": 1000}, "1000"),
+        ({"coarse_dim": 1000}, "coarse_dim is 1000; 1 to 64 are possible"),
+        ({"where": Filter(glob="[z-a]*")}, r"'\[z-a\]\*' holds a range that runs backwards"),
         ({"vector": [0.0] * 64}, "only zeros"),
         ({"vector": [float("nan")] * 64}, "NaN"),
         ({"vector": [1.0] * 3}, r"shape \(3,\)"),

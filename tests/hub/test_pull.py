@@ -286,3 +286,11 @@ def test_the_commands_say_what_they_take_where_it_lies_and_what_is_here(hub: Hub
     assert json.loads(qsift("models", "--json")[0])["here"][0]["path"] == out.strip()
     os.unlink(out.strip())
     assert json.loads(qsift("models", "--json")[0])["here"] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_a_folder_whose_name_is_no_text_is_converted_and_listed_in_valid_json(hub: HubServer, tmp_path: Path) -> None:
+    folder = publish(hub, tmp_path / "source", EMBEDDING).rename(tmp_path / os.fsdecode(b"b\xe4r"))
+    path = pull(str(folder))[0]
+    listed = subprocess.run([sys.executable, "-m", "qsift", "models", "--json"], capture_output=True, check=True)
+    assert Path(json.loads(listed.stdout.decode("utf-8"))["here"][0]["path"]) == path

@@ -164,7 +164,9 @@ def test_a_cache_that_cannot_be_written_to_is_named(
     (tmp_path / "file").touch()
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("QSIFT_CACHE", str(tmp_path / "file"))
-        with pytest.raises(DownloadError, match=r"file/models.*Not a directory.*choose another folder with QSIFT_CACHE"):
+        with pytest.raises(
+            DownloadError, match=r"file/models.*Not a directory.*choose another folder with QSIFT_CACHE"
+        ):
             Reranker.load(RERANKER)
 
 

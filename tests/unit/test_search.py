@@ -107,6 +107,7 @@ def test_batches_are_told_and_keep_the_order(embedder: Embedder, monkeypatch: py
         ({"candidates": 0}, ValueError, "candidates is 0"),
         ({"order": "rank"}, ValueError, "order is 'rank'; allowed are both, score"),
         ({"query": 5}, TypeError, "The query is of type int"),
+        ({"query": " \n"}, ValueError, "The query is empty"),
     ],
 )
 def test_wrong_arguments_get_a_sentence(embedder: Embedder, arguments: dict, error: type, message: str) -> None:
