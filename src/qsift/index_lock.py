@@ -16,13 +16,14 @@ LOCK = "write.lock"
 
 @contextmanager
 def locked(path: str, wait: float) -> Iterator[None]:
-    """Holds the lock of the index at ``path``.
+    """Holds the lock of the index at ``path``, a folder that is made with its parents if it is not there.
 
     Raises:
         SearchIndexError: another process holds it for longer than ``wait`` seconds, or the folder takes no files.
     """
     lock = FileLock(os.path.join(path, LOCK), timeout=wait)
     try:
+        os.makedirs(path, exist_ok=True)
         lock.acquire()
     except Timeout:
         reason = "Another process is writing to this index. Nothing was changed; run this again when it is done."

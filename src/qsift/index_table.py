@@ -7,6 +7,7 @@ lock that the system takes from a process that dies; readers need no lock. This 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ _PARTITION = 4096
 """Rows that share a cell of the approximate index."""
 _OUTGROWN = 4
 """How many times more rows than its cells were made for an approximate index takes in."""
+_RUST_LINE = re.compile(r",? /\S+\.rs:\d+:\d+")
 _MAX_NAMES = 1000
 """Sources that one condition names."""
 _READERS_NEED = timedelta(minutes=1)
@@ -102,8 +104,6 @@ class IndexTable:
             dtype: "float32" or "int8".
             metadata: facts to keep with the table.
         """
-        with _translated(path):
-            os.makedirs(path, exist_ok=True)
         with locked(path, wait):
             if found := cls.open(path, wait):
                 return found
@@ -294,6 +294,6 @@ def _translated(path: str) -> Iterator[None]:
     except SearchIndexError:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, pa.ArrowException) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = _RUST_LINE.sub("", (str(error).splitlines() or [type(error).__name__])[0])
         advice = "What was written before stays. If it comes again, index into a new folder."
         raise SearchIndexError(path, f"LanceDB failed: {reason}. {advice}") from error

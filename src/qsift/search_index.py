@@ -120,7 +120,7 @@ class SearchIndex:
         wanted = Settings.for_new(embedder.file, options) if embedder else None
         table = IndexTable.open(name, options.wait)
         if table is None:
-            if wanted is None or not create:
+            if wanted is None or not create or not name:
                 raise SearchIndexError(name, "There is no index. Make one with: qsift index add INDEX PATH….")
             table = IndexTable.create(
                 name,

@@ -254,6 +254,10 @@ def test_what_is_no_index_is_refused_and_left_alone(tmp_path: Path, embedder: Em
         SearchIndex.open(tmp_path / "notes" / "diary.txt", embedder)
     with pytest.raises(SearchIndexError, match="There is no index"):
         SearchIndex.open(tmp_path / "nowhere", embedder, create=False)
+    with pytest.raises(SearchIndexError, match="There is no index"):
+        SearchIndex.open("", embedder)
+    with pytest.raises(SearchIndexError, match=r"It cannot be written to: \w.*\.$"):
+        SearchIndex.open(tmp_path / "notes" / "diary.txt" / "index", embedder)
     assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["notes", "diary.txt"]
 
 
@@ -265,9 +269,10 @@ def test_a_damaged_index_is_an_error_of_ours(tmp_path: Path, embedder: Embedder)
                 path.write_bytes(b"rubbish")
     with (
         SearchIndex.open(tmp_path / "index", embedder) as index,
-        pytest.raises(SearchIndexError, match="LanceDB failed"),
+        pytest.raises(SearchIndexError, match="LanceDB failed") as caught,
     ):
         everything(index)
+    assert ".rs:" not in str(caught.value)
 
 
 def test_a_folder_whose_making_was_broken_off_becomes_an_index(tmp_path: Path, embedder: Embedder) -> None:
