@@ -68,7 +68,9 @@ def _push(checkpoint: str, out: str | None, repo: str, settings: dict[str, Any],
             tell(f"Note: {ready}, and nothing was uploaded: there is no token. Run: hf auth login, then: {by_hand}")
         return
     try:
-        url = upload(folder, repo, [path.name for path in files], private=private, message=_MESSAGE)
+        bar = settings["show_progress_bar"]
+        names = [path.name for path in files]
+        url = upload(folder, repo, names, private=private, message=_MESSAGE, show_progress_bar=bar)
     except UploadError:
         tell(f"Note: {ready}. To upload it without converting again: {by_hand}")
         raise

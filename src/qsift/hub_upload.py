@@ -6,13 +6,19 @@ Endpoint and token are those of huggingface_hub (HF_ENDPOINT, HF_TOKEN, or the l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, ModelCardData, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined, unused-ignore]
+from huggingface_hub.utils import (  # type: ignore[attr-defined, unused-ignore]
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+    validate_repo_id,
+)
 
 from .errors import UploadError
 
@@ -58,7 +64,9 @@ def front_matter(fields: Mapping[str, Any]) -> str:
     return f"---\n{ModelCardData(**fields).to_yaml()}\n---\n"
 
 
-def upload(folder: Path, repo: str, names: Iterable[str], *, private: bool, message: str) -> str:
+def upload(
+    folder: Path, repo: str, names: Iterable[str], *, private: bool, message: str, show_progress_bar: bool = False
+) -> str:
     """Makes files of ``folder`` a commit of a repository and returns its address.
 
     Args:
@@ -67,6 +75,7 @@ def upload(folder: Path, repo: str, names: Iterable[str], *, private: bool, mess
         names: the files; whatever else lies there stays.
         private: whether a repository that is made is private; one that exists stays as it is.
         message: the commit's first line.
+        show_progress_bar: on stderr, for each large file.
 
     Raises:
         UploadError: refused, unreachable or interrupted. A second call sends only what is missing.
@@ -75,10 +84,23 @@ def upload(folder: Path, repo: str, names: Iterable[str], *, private: bool, mess
     try:
         url = api.create_repo(repo, private=private, exist_ok=True)
         patterns = [re.sub(r"([*?[])", r"[\1]", name) for name in names]
-        api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=patterns, commit_message=message)
+        with nullcontext() if show_progress_bar else _no_bars():
+            api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=patterns, commit_message=message)
     except Exception as error:
         raise _translated(repo, error) from error
     return str(url)
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keeps huggingface_hub from drawing bars, which it does without a terminal too."""
+    were_off = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not were_off:
+            enable_progress_bars()
 
 
 def _translated(repo: str, error: Exception) -> UploadError:

@@ -63,6 +63,7 @@ def test_what_is_pushed_is_the_folder_and_private(hub: HubServer, checkpoint: Pa
     assert sorted(names) == sorted(path.name for path in folder.iterdir() if path.name != ".cache")
     assert uploaded(hub) == {name: checksum(folder / name) for name in names}
     assert hub.repos[REPO].private
+    assert "%|" not in done.stderr, "a bar, and there is no terminal"
 
 
 def test_a_public_repository_takes_a_word(hub: HubServer, checkpoint: Path, tmp_path: Path) -> None:
