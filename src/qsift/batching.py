@@ -1,22 +1,27 @@
 """Which sequences share a decode call, and which tokens they share. Pure.
 
-Two things make a plan good. Sequences of one call should begin alike, because a shared prefix is
-computed once; and one call should hold few tokens, because in a unified cache every token attends
-over all cells of the call and masks the others'. This file knows token ids and no llama.cpp.
+Two things make a plan good. Sequences that begin alike should stand behind one another, because a
+shared beginning is computed once; and one call should hold few tokens, because in a unified cache every
+token attends over all cells of the call and masks the others'. A plan depends on the sequences of its
+own call alone, never on earlier ones. This file knows token ids and no llama.cpp.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .tokenization import TokenIds
+from .tokenization import TokenIds, common_prefix
 
 MIN_PREFIX = 8
-"""A shorter common prefix is not worth a decode call of its own."""
+"""Tokens that take as long as the reading of all weights, which every decode call costs beside its tokens."""
+
+# A group beside another costs three calls: one for what it shares, two for a batch of its own.
+_SPLIT_CALLS = 3
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,22 @@ class Group:
     """Sequences that begin with the same tokens.
 
     Attributes:
-        prefix: how many tokens they share; 0 where nothing is shared.
+        levels: where the parts end in which the shared beginning is decoded, ascending; empty where
+            nothing is shared. Groups that begin alike begin with the same levels and stand behind one another.
         batches: positions of the sequences, a tuple for each decode call, the longest sequences first.
     """
 
-    prefix: int
+    levels: tuple[int, ...]
     batches: tuple[tuple[int, ...], ...]
+
+    @property
+    def prefix(self) -> int:
+        """How many tokens the sequences share."""
+        return self.levels[-1] if self.levels else 0
+
+    def parts(self, ids: TokenIds) -> list[TokenIds]:
+        """Returns the shared beginning of one of the sequences, cut at the levels."""
+        return [ids[start:end] for start, end in pairwise((0, *self.levels))]
 
     def cells(self, lengths: Sequence[int]) -> int:
         """Returns how many cells of the cache the largest call of this group fills."""
@@ -49,18 +64,30 @@ class Limits:
     sequences: int
 
 
-def plan(sequences: Sequence[TokenIds], limits: Limits, *, share_prefixes: bool = True) -> list[Group]:
+def plan(
+    sequences: Sequence[TokenIds],
+    limits: Limits,
+    *,
+    stems: Sequence[Sequence[int]] | None = None,
+    share_prefixes: bool = True,
+) -> list[Group]:
     """Returns groups whose batches hold every sequence exactly once.
 
     Args:
         sequences: non-empty id arrays.
         limits: what one call may hold.
-        share_prefixes: whether to look for common prefixes.
+        stems: for each sequence the lengths, ascending, of beginnings that are worth a level of their own
+            because later calls are likely to have them too; None means none.
+        share_prefixes: whether to look for common prefixes at all.
     """
     lengths = [len(ids) for ids in sequences]
-    everything = list(range(len(sequences)))
-    families = _families(sequences) if share_prefixes else [(0, everything)] if everything else []
-    return [Group(prefix, tuple(_batches(members, lengths, prefix, limits))) for prefix, members in families]
+    everything: list[tuple[tuple[int, ...], list[int]]] = [((), list(range(len(sequences))))]
+    families = _families(sequences, stems or [()] * len(sequences)) if share_prefixes else everything
+    return [
+        Group(levels, tuple(_batches(members, lengths, levels[-1] if levels else 0, limits)))
+        for levels, members in families
+        if members
+    ]
 
 
 def _batches(members: Iterable[int], lengths: Sequence[int], prefix: int, limits: Limits) -> Iterable[tuple[int, ...]]:
@@ -77,46 +104,44 @@ def _batches(members: Iterable[int], lengths: Sequence[int], prefix: int, limits
         yield tuple(batch)
 
 
-def _families(sequences: Sequence[TokenIds]) -> list[tuple[int, list[int]]]:
-    """Returns (shared prefix, members) pairs.
+def _families(sequences: Sequence[TokenIds], stems: Sequence[Sequence[int]]) -> list[tuple[tuple[int, ...], list[int]]]:
+    """Returns (levels, members) pairs; a family is followed by those that share more than it does.
 
-    In sorted order, sequences that begin alike are neighbours. The sweep extends the current family
-    as long as the tokens saved in it do not fall: joining a sequence that shares less shortens the
-    prefix for all.
+    In sorted order, sequences that begin alike are neighbours. The walk goes from all of them down to
+    narrower and narrower runs that share more and more, and gives a run a level of its own where that
+    saves more tokens than the calls that it costs.
     """
     order = sorted(range(len(sequences)), key=lambda i: sequences[i].astype(">u4").tobytes())
-    families: list[tuple[int, list[int]]] = []
-    prefix, members = 0, list[int]()
-    for index in order:
-        # The last token of each sequence is an output and must be its own.
-        own = len(sequences[index]) - 1
-        if not members:
-            prefix, members = own, [index]
-            continue
-        shared = min(prefix, own, common_prefix(sequences[members[-1]], sequences[index]))
-        if shared * len(members) >= prefix * (len(members) - 1) and (shared >= MIN_PREFIX or prefix < MIN_PREFIX):
-            prefix = shared
-            members.append(index)
+    # The last token of each sequence is an output and must be its own.
+    own = np.array([len(sequences[i]) - 1 for i in order])
+    shared = np.array([common_prefix(sequences[i], sequences[j]) for i, j in pairwise(order)], np.intp)
+    families: list[tuple[tuple[int, ...], list[int]]] = [((), [])]
+    runs = [(0, len(order), *families[0])] if order else []
+    while runs:
+        start, end, levels, members = runs.pop()
+        depth = int(shared[start : end - 1].min(initial=own[start:end].min()))
+        found = _levels(depth, levels, stems[order[start]], count=end - start, whole=end - start == len(order))
+        if found != levels:
+            levels, members = found, []
+            families.append((levels, members))
+        # A run of two and more that could not be told apart would never end.
+        ends = [start, *(start + 1 + np.flatnonzero(shared[start : end - 1] <= depth)).tolist(), end]
+        if end - start == 1 or len(ends) == 2:
+            members.extend(order[start:end])
         else:
-            families.append((prefix, members))
-            prefix, members = own, [index]
-    if members:
-        families.append((prefix, members))
-    return _without_vain_prefixes(families)
+            runs.extend((a, b, levels, members) for a, b in reversed(list(pairwise(ends))))
+    return families
 
 
-def _without_vain_prefixes(families: list[tuple[int, list[int]]]) -> list[tuple[int, list[int]]]:
-    """Returns the families with those that share nothing worthwhile merged into one."""
-    loners = [i for prefix, members in families if prefix < MIN_PREFIX or len(members) == 1 for i in members]
-    kept = [(prefix, members) for prefix, members in families if prefix >= MIN_PREFIX and len(members) > 1]
-    return [*kept, (0, loners)] if loners else kept
-
-
-def common_prefix(a: TokenIds, b: TokenIds) -> int:
-    """Returns how many tokens two sequences share at their start."""
-    n = min(len(a), len(b))
-    differing = np.flatnonzero(a[:n] != b[:n])
-    return int(differing[0]) if len(differing) else n
+def _levels(depth: int, levels: tuple[int, ...], stems: Sequence[int], *, count: int, whole: bool) -> tuple[int, ...]:
+    """Returns the levels of ``count`` sequences that share ``depth`` tokens, ``levels`` already among them."""
+    for level in (*(stem for stem in stems if stem < depth), depth):
+        new = level - (levels[-1] if levels else 0)
+        calls = 1 if whole else _SPLIT_CALLS
+        kept = whole and level in stems and new >= MIN_PREFIX
+        if new > 0 and (kept or new * (count - 1) >= MIN_PREFIX * calls):
+            levels = (*levels, level)
+    return levels
 
 
 def unique(items: Sequence[Hashable]) -> tuple[list[int], NDArray[np.intp]]:

@@ -29,11 +29,21 @@ class Engine(Protocol):
         """The longest sequence that it takes, in tokens."""
         ...
 
-    def decode(self, sequences: Sequence[TokenIds], *, on_progress: OnProgress | None = None) -> NDArray[np.float32]:
+    def decode(
+        self,
+        sequences: Sequence[TokenIds],
+        *,
+        stems: Sequence[Sequence[int]] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> NDArray[np.float32]:
         """Returns one row for each sequence, read at its last token, in the order given.
 
         Args:
             sequences: non-empty (n_tokens,) int32 arrays, each at most `max_tokens` long.
+            stems: for each sequence the lengths, ascending, of its beginnings that this or a later call
+                is likely to have in other sequences too, and that are worth keeping; None means none.
+                They change the work, not the result: a row is the same, to the last bit, whatever was
+                decoded in earlier calls.
             on_progress: told how many sequences each batch finished.
 
         Returns:
@@ -66,7 +76,8 @@ class EngineOptions:
         cache_type: type of the cached keys and values. "f32" is for the tightest comparisons: it is
             slower and takes twice the memory.
         batch_tokens: tokens of one decode call; None takes the measured default.
-        share_prefixes: whether sequences that begin alike share that computation.
+        share_prefixes: whether sequences that begin alike share that computation, also from one call
+            to the next: the instruction of a query, and the query that documents are judged by.
         extra_buffers: whether llama.cpp may repack weights for faster kernels; None asks the
             self-check where the CPU has AMX, and is True elsewhere.
     """

@@ -3,7 +3,7 @@
 Two things here are not what llama.cpp's own wrappers do. Each batch is decoded in two phases, all
 tokens but the last of each sequence without any output and then the last ones with, because an
 embedding context computes the vocabulary head for every token it decodes. And a prefix that
-sequences share is decoded once and its cells are lent to all of them.
+sequences share is decoded once and its cells are lent to all of them, in later calls as well.
 This file knows token ids; what they mean is decided elsewhere.
 """
 
@@ -12,19 +12,20 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .batching import Group, Limits, plan
+from .batching import Limits, plan
 from .engine import EngineOptions, OnProgress
 from .errors import EngineError, NonFiniteError
 from .llama_library import LlamaModel, LlamaTokenizer, held_interrupts, last_complaint, library, memory_error
+from .llama_rows import Reader, reader
 from .machine import physical_cores
 from .model_file import ModelFile
-from .prompts import RERANK_LABELS
 from .specs import Task
 from .tokenization import TokenIds
 
@@ -65,7 +66,7 @@ class LlamaEngine:
         self._model = LlamaModel(file, options, extra_buffers=extra_buffers)
         self._file, self._options = file, options
         self.tokenizer = LlamaTokenizer(self._model)
-        self._read = _reader(file, task, self.tokenizer)
+        self._read = reader(file, task, self.tokenizer)
         self._limits = Limits(options.batch_tokens or DEFAULT_BATCH_TOKENS, MAX_SEQUENCES - 1)
 
     @property
@@ -73,17 +74,26 @@ class LlamaEngine:
         """The context that the model was trained for, in tokens."""
         return self._file.max_tokens
 
-    def decode(self, sequences: Sequence[TokenIds], *, on_progress: OnProgress | None = None) -> NDArray[np.float32]:
+    def decode(
+        self,
+        sequences: Sequence[TokenIds],
+        *,
+        stems: Sequence[Sequence[int]] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> NDArray[np.float32]:
         """Returns one row for each sequence; see `engine.Engine.decode`."""
         rows = np.empty((len(sequences), self._read.width), np.float32)
-        groups = plan(sequences, self._limits, share_prefixes=self._options.share_prefixes)
+        groups = plan(sequences, self._limits, stems=stems, share_prefixes=self._options.share_prefixes)
+        lengths = [len(ids) for ids in sequences]
+        cells = max((group.cells(lengths) for group in groups), default=0)
         with self._lock:
-            for group in groups:
-                for batch, values in self._decode_group(sequences, group):
-                    rows[list(batch)] = values
-                    self._mend(rows, sequences, batch)
-                    if on_progress:
-                        on_progress(len(batch))
+            for parts, batch in [(g.parts(sequences[b[0]]), b) for g in groups for b in g.batches]:
+                context = self._context_for(cells)
+                prefix = context.stand_on(parts)
+                rows[list(batch)] = context.run_batch([sequences[i][prefix:] for i in batch], self._read)
+                self._mend(rows, sequences, batch)
+                if on_progress:
+                    on_progress(len(batch))
         return rows
 
     def close(self) -> None:
@@ -92,20 +102,6 @@ class LlamaEngine:
             self._drop_context()
             self._model.close()
 
-    def _decode_group(
-        self, sequences: Sequence[TokenIds], group: Group
-    ) -> Iterator[tuple[tuple[int, ...], NDArray[np.float32]]]:
-        """Yields every batch of a group with its rows."""
-        context = self._context_for(group.cells([len(ids) for ids in sequences]))
-        context.forget()
-        if group.prefix:
-            context.run(sequences[group.batches[0][0]][: group.prefix], 0)
-        for batch in group.batches:
-            if context.prefix != group.prefix:  # a text was retried alone in between
-                context.forget()
-                context.run(sequences[batch[0]][: group.prefix], 0)
-            yield batch, context.run_batch([sequences[i][group.prefix :] for i in batch], self._read)
-
     def _mend(self, rows: NDArray[np.float32], sequences: Sequence[TokenIds], batch: Sequence[int]) -> None:
         """Computes the texts whose rows are not finite once more, alone, in a cache that holds nothing.
 
@@ -113,9 +109,9 @@ class LlamaEngine:
         """
         for index in (i for i in batch if not np.isfinite(rows[i]).all()):
             context = self._context_for(len(sequences[index]))
-            context.forget(data=True)
+            context.empty(data=True)
             rows[index] = context.run_batch([sequences[index]], self._read)[0]
-            context.forget(data=True)
+            context.empty(data=True)
             if not np.isfinite(rows[index]).all():
                 raise NonFiniteError(index)
 
@@ -137,7 +133,7 @@ class LlamaEngine:
 class _Context:
     """A llama_context in unified mode: sequence 0 holds the shared prefix, the others the texts."""
 
-    def __init__(self, model: LlamaModel, options: EngineOptions, read: _Reader, cells: int) -> None:
+    def __init__(self, model: LlamaModel, options: EngineOptions, read: Reader, cells: int) -> None:
         self._lib = lib = library()
         params = lib.llama_context_default_params()
         params.n_ctx = cells
@@ -155,7 +151,7 @@ class _Context:
         params.type_k = params.type_v = cache_type
         params.offload_kqv = params.op_offload = model.on_gpu
         self.cells = cells
-        self.prefix = 0
+        self._held: list[TokenIds] | None = []
         self._model = model  # must outlive the context
         with held_interrupts():
             self._pointer = lib.llama_init_from_model(model.pointer, params)
@@ -165,25 +161,39 @@ class _Context:
             raise memory_error("the context", int(cells * model.file.cache_bytes_per_token * relative_size))
         self._memory = lib.llama_get_memory(self._pointer)
 
-    def forget(self, *, data: bool = False) -> None:
+    def empty(self, *, data: bool = False) -> None:
         """Empties the cache; without ``data`` only its table, which is enough unless NaN lies in it."""
         self._lib.llama_memory_clear(self._memory, data)
-        self.prefix = 0
+        self._held = []
 
-    def run(self, ids: TokenIds, sequence: int) -> None:
-        """Decodes a shared prefix into one sequence, without output."""
+    def stand_on(self, parts: Sequence[TokenIds]) -> int:
+        """Makes sequence 0 hold these parts, for the next batches to stand on, and returns their length.
+
+        What it holds already stays, if it was decoded in the same parts: the same calls fill the same
+        cells whatever came before, so that no result depends on that.
+        """
+        pairs = zip(self._take(), parts, strict=False)
+        kept = [part for part, _ in takewhile(lambda pair: np.array_equal(*pair), pairs)]
+        end = sum(map(len, kept))
+        self._lib.llama_memory_seq_rm(self._memory, 0, end, -1)
         self._lib.llama_set_embeddings(self._pointer, False)
-        self._decode(ids, np.arange(len(ids), dtype=np.int32), np.full(len(ids), sequence), output=False)
-        self.prefix = len(ids)
+        for part in parts[len(kept) :]:
+            self._decode(part, np.arange(end, end + len(part)), np.zeros(len(part)), output=False)
+            kept.append(part.copy())
+            end += len(part)
+        self._held = kept
+        return end
 
-    def run_batch(self, bodies: Sequence[TokenIds], read: _Reader) -> NDArray[np.float32]:
-        """Returns a row for each body, decoded behind the shared prefix; leaves only the prefix behind."""
+    def run_batch(self, bodies: Sequence[TokenIds], read: Reader) -> NDArray[np.float32]:
+        """Returns a row for each body, decoded behind what sequence 0 holds; leaves only that behind."""
+        held = self._take()
+        prefix = sum(map(len, held))
         numbers = range(1, len(bodies) + 1)
-        if self.prefix:
+        if prefix:
             for number in numbers:
                 self._lib.llama_memory_seq_cp(self._memory, 0, number, -1, -1)
         tail = _LONG_TAIL if len(bodies) == 1 and len(bodies[0]) > _LONG else 1
-        starts = [np.arange(self.prefix, self.prefix + len(ids), dtype=np.int32) for ids in bodies]
+        starts = [np.arange(prefix, prefix + len(ids), dtype=np.int32) for ids in bodies]
         sequences = [np.full(len(ids), number) for number, ids in zip(numbers, bodies, strict=True)]
         self._lib.llama_set_embeddings(self._pointer, False)
         inner = [np.concatenate([part[:-tail] for part in parts]) for parts in (bodies, starts, sequences)]
@@ -194,7 +204,18 @@ class _Context:
         rows = np.stack([read.row(self._lib, self._pointer, number, number * tail - 1) for number in numbers])
         for number in numbers:
             self._lib.llama_memory_seq_rm(self._memory, number, -1, -1)
+        self._held = held
         return rows
+
+    def _take(self) -> list[TokenIds]:
+        """Returns what sequence 0 holds; until that is set again, nobody knows.
+
+        So an error, or Ctrl-C, which can come between any two lines, leaves a cache that is emptied here.
+        """
+        if self._held is None:
+            self.empty(data=True)
+        held, self._held = self._held or [], None
+        return held
 
     def _decode(self, ids: NDArray[Any], positions: NDArray[Any], sequences: NDArray[Any], *, output: bool) -> None:
         """Calls llama_decode, in pieces: more than n_batch tokens in one call would end the process."""
@@ -204,7 +225,6 @@ class _Context:
             with held_interrupts():
                 code = self._lib.llama_decode(self._pointer, batch.struct)
             if code != 0:
-                self.forget(data=True)
                 reason = {1: "the cache is full", 2: "the call was aborted"}.get(code, last_complaint())
                 raise EngineError(f"llama.cpp failed to decode {len(ids[piece])} tokens: {reason}.", code=code)
 
@@ -230,70 +250,3 @@ class _Batch:
         types = dict(lib.llama_batch._fields_)
         views = {name: ctypes.cast(array.ctypes.data, types[name]) for name, array in fields.items()}
         self.struct = lib.llama_batch(n_tokens=n, embd=None, **views)
-
-
-class _Reader:
-    """Where a sequence's row is found after its last token was decoded."""
-
-    pooling: int
-    embeddings: bool = True
-    width: int
-
-    def row(self, lib: Any, context: Any, sequence: int, index: int) -> NDArray[np.float32]:
-        """Returns the row of a sequence, whose last token stands at ``index`` in the last call."""
-        raise NotImplementedError
-
-
-class _HiddenState(_Reader):
-    """The final hidden state of the last token."""
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self.pooling = library().LLAMA_POOLING_TYPE_LAST
-
-    def row(self, lib: Any, context: Any, sequence: int, index: int) -> NDArray[np.float32]:
-        state: NDArray[np.float32] = np.ctypeslib.as_array(
-            lib.llama_get_embeddings_seq(context, sequence), (self.width,)
-        ).copy()
-        return state
-
-
-class _Labels(_Reader):
-    """Logarithms of the probabilities that the file's own head gives yes and no."""
-
-    width = 2
-
-    def __init__(self, labels: Sequence[str]) -> None:
-        self._order = [labels.index(label) for label in RERANK_LABELS]
-        self.pooling = library().LLAMA_POOLING_TYPE_RANK
-
-    def row(self, lib: Any, context: Any, sequence: int, index: int) -> NDArray[np.float32]:
-        # For qwen3, RANK ends in a softmax already. The floor keeps a probability that underflowed
-        # from becoming -inf; it stands for a difference of 87 and more.
-        values = np.ctypeslib.as_array(lib.llama_get_embeddings_seq(context, sequence), (2,))
-        logits: NDArray[np.float32] = np.log(np.maximum(values, np.finfo(np.float32).tiny))[self._order]
-        return logits
-
-
-class _VocabularyLogits(_Reader):
-    """The logits of the words yes and no in the vocabulary's head."""
-
-    width = 2
-    embeddings = False
-
-    def __init__(self, ids: Sequence[int], n_vocab: int) -> None:
-        self._ids, self._n_vocab = list(ids), n_vocab
-        self.pooling = library().LLAMA_POOLING_TYPE_NONE
-
-    def row(self, lib: Any, context: Any, sequence: int, index: int) -> NDArray[np.float32]:
-        logits = np.ctypeslib.as_array(lib.llama_get_logits_ith(context, index), (self._n_vocab,))
-        picked: NDArray[np.float32] = logits[self._ids]
-        return picked
-
-
-def _reader(file: ModelFile, task: Task, tokenizer: LlamaTokenizer) -> _Reader:
-    if task == "embed":
-        return _HiddenState(file.width)
-    if file.score_source == "labels":
-        return _Labels(file.labels)
-    return _VocabularyLogits([tokenizer.word_id(label) for label in RERANK_LABELS], file.n_vocab)

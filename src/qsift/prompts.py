@@ -26,12 +26,15 @@ class Prompt:
         body: the user's text, plain; control tokens in it are letters.
         tail: template text after the user's; control tokens in it count.
         fixed: how many characters at the start of the body must not be cut.
+        stems: where, in characters of the body, those beginnings end that other prompts are likely to
+            have too: the instruction, then the query that documents are judged by. Ascending.
     """
 
     head: str
     body: str
     tail: str
     fixed: int = 0
+    stems: tuple[int, ...] = ()
 
 
 def document_prompt(text: str) -> Prompt:
@@ -43,10 +46,11 @@ def query_prompt(query: str, instruction: str = QUERY_INSTRUCTION) -> Prompt:
     """Returns the prompt of a query to embed.
 
     The instruction stands in the body, not in the head: ``Query:`` and the first word of the
-    query share a pre-token (no space follows the colon), so they must be tokenised as one text.
+    query share a pre-token (no space follows the colon), so they must be tokenised as one text, and
+    the stem ends before the colon.
     """
     opening = f"Instruct: {instruction}\nQuery:"
-    return Prompt("", opening + query, END_OF_TEXT, fixed=len(opening))
+    return Prompt("", opening + query, END_OF_TEXT, fixed=len(opening), stems=(len(opening) - 1,))
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,11 @@ class RerankTemplate:
 
     def prompt(self, query: str, document: str, instruction: str | None = None) -> Prompt:
         """Returns the prompt of one pair; only the end of ``document`` may be cut."""
-        opening = self.separator.join(
-            (
-                f"<Instruct>: {self.instruction if instruction is None else instruction}",
-                f"<Query>: {query}",
-                "<Document>:",
-            )
-        )
-        return Prompt(RERANK_HEAD, f"{opening} {document}", RERANK_TAIL, fixed=len(opening))
+        sentence = self.instruction if instruction is None else instruction
+        instructed = f"<Instruct>: {sentence}{self.separator}<Query>:"
+        opening = f"{instructed} {query}{self.separator}<Document>:"
+        stems = (len(instructed), len(opening))
+        return Prompt(RERANK_HEAD, f"{opening} {document}", RERANK_TAIL, fixed=len(opening), stems=stems)
 
 
 RERANK_HEAD = (

@@ -100,9 +100,11 @@ class Runner:
                 encoded = [self._encode(prompt, place, limit) for prompt, place in zip(window, places, strict=False)]
                 _warn_of_cuts(encoded, places, limit)
                 firsts, inverse = unique([item.ids.tobytes() for item in encoded])
-                distinct = [encoded[i].ids for i in firsts]
+                distinct, stems = [encoded[i].ids for i in firsts], [encoded[i].stems for i in firsts]
                 try:
-                    rows = self.engine.decode(distinct, on_progress=bar.update if bar is not None else None)
+                    rows = self.engine.decode(
+                        distinct, stems=stems, on_progress=bar.update if bar is not None else None
+                    )
                 except NonFiniteError as error:
                     raise NonFiniteError(places[firsts[error.index]]) from None
                 if bar is not None:

@@ -43,10 +43,12 @@ class Encoded:
     Attributes:
         ids: (n,) int32, what the model sees.
         n_tokens: length before cutting; larger than ``len(ids)`` if the body was cut.
+        stems: lengths of the beginnings that other prompts are likely to have too, ascending.
     """
 
     ids: TokenIds
     n_tokens: int
+    stems: tuple[int, ...] = ()
 
 
 class PromptEncoder:
@@ -72,7 +74,9 @@ class PromptEncoder:
             keep = max_tokens - len(head) - len(tail)
             if keep >= len(self._body_ids(prompt.body[: prompt.fixed])):
                 body = fit(body, keep)
-        return Encoded(np.concatenate((head, body, tail)), n_tokens)
+        # A stem's last letters can be one token with what follows, and that token is then not shared.
+        stems = (common_prefix(self._body_ids(prompt.body[:end]), body) for end in prompt.stems)
+        return Encoded(np.concatenate((head, body, tail)), n_tokens, tuple(len(head) + stem for stem in stems))
 
     def _body_ids(self, text: str) -> TokenIds:
         return self._recent_ids(text) if len(text) <= _RECENT_CHARS else self._encode_body(text)
@@ -89,6 +93,13 @@ class PromptEncoder:
 def fit(body: TokenIds, keep: int) -> TokenIds:
     """Returns the first ``keep`` ids of the body; a tokenizer's own truncation cuts there too."""
     return body[: max(keep, 0)]
+
+
+def common_prefix(a: TokenIds, b: TokenIds) -> int:
+    """Returns how many tokens two sequences share at their start."""
+    n = min(len(a), len(b))
+    differing = np.flatnonzero(a[:n] != b[:n])
+    return int(differing[0]) if len(differing) else n
 
 
 def check_text(text: Any, index: int, *, kind: str = "Text") -> str:

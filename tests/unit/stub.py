@@ -36,15 +36,24 @@ class StubEngine:
 
     Attributes:
         calls: what each call of `decode` was given, as lists of ids.
+        stems: what the last one was told about beginnings that come again.
         poison: a token whose sequences are NaN for this engine.
     """
 
     def __init__(self, width: int = 64, max_tokens: int = 1000, poison: int | None = None) -> None:
         self.width, self.max_tokens, self.poison = width, max_tokens, poison
         self.calls: list[list[list[int]]] = []
+        self.stems: Sequence[Sequence[int]] | None = None
         self.closed = False
 
-    def decode(self, sequences: Sequence[TokenIds], *, on_progress: OnProgress | None = None) -> np.ndarray:
+    def decode(
+        self,
+        sequences: Sequence[TokenIds],
+        *,
+        stems: Sequence[Sequence[int]] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> np.ndarray:
+        self.stems = stems
         self.calls.append([ids.tolist() for ids in sequences])
         for index, ids in enumerate(sequences):
             if self.poison in ids:

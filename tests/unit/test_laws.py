@@ -25,7 +25,8 @@ LAYERS = {
         {"batching", "engine", "html_text", "hub_huggingface", "hub_modelscope", "index_batches", "index_ranking"}
         | {"model_file", "pdf_text", "quants", "store"},
         {"documents", "fingerprint", "hub", "hub_upload", "index_table", "llama_library", "runner", "sizes"},
-        {"index_retrieval", "index_settings", "llama", "pull_plan"},
+        {"index_retrieval", "index_settings", "llama_rows", "pull_plan"},
+        {"llama"},
         {"memory", "pull", "selfcheck"},
         {"loading"},
         {"embedder", "reranker"},

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stub import CONTROL, StubTokenizer
 
-from qsift.prompts import Prompt
+from qsift.prompts import QUERY_INSTRUCTION, RERANK_TEMPLATES, Prompt, document_prompt, query_prompt
 from qsift.tokenization import PromptEncoder, TokenIds, check_text, fit
 
 PIECES = st.text("ab<|im_end|>", max_size=20)
@@ -56,6 +56,19 @@ def test_a_text_that_was_counted_is_not_tokenised_again() -> None:
     assert encoder.encode(prompt).ids.tolist() == list(b"a text") and Counting.calls.count("a text") == 1
     encoder.encode(long), encoder.encode(long)
     assert Counting.calls.count(long.body) == 2, "texts of any length must not fill the memory"
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.none() | st.integers(1, 400))
+def test_prompts_of_one_instruction_have_the_same_stems(first: str, second: str, limit: int | None) -> None:
+    encoder = PromptEncoder(StubTokenizer())
+    queries = [encoder.encode(query_prompt(text), limit) for text in (first, second)]
+    card = RERANK_TEMPLATES["card"]
+    documents = [encoder.encode(card.prompt("a query", text), limit) for text in (first, second)]
+    for a, b in (queries, documents):
+        assert a.stems == b.stems == tuple(sorted(a.stems))
+        assert all((a.ids[:stem] == b.ids[:stem]).all() for stem in a.stems)
+    assert queries[0].ids[: queries[0].stems[0]].tolist() == list(f"Instruct: {QUERY_INSTRUCTION}\nQuery".encode())
+    assert len(documents[0].stems) == 2 and encoder.encode(document_prompt(first)).stems == ()
 
 
 @given(st.lists(st.integers(0, 9)), st.integers(-3, 12))
