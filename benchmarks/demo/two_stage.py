@@ -69,7 +69,7 @@ def main() -> None:
         embedded = time.perf_counter()
         pipeline = SearchPipeline(embedder, reranker, passages)
         for query in questions:
-            show(query, pipeline.search(query, top_k=CANDIDATES, candidates=CANDIDATES))
+            show(query, pipeline.search(query, top_k=CANDIDATES, candidates=CANDIDATES, order="score"))
         answered = time.perf_counter()
     count = len(passages.passages)
     print(
