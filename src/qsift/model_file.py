@@ -17,7 +17,7 @@ from .gguf_header import INT32, STRING, Header, read_header
 from .manifest import ARCHITECTURE, POOLING_LAST, POOLING_RANK, Manifest
 from .prompts import RERANK_LABELS
 from .specs import SPECS, Task
-from .weights import HEAD_WEIGHT
+from .weights import HEAD_WEIGHT, Sizes, weights
 
 ScoreSource = Literal["labels", "logits"]
 
@@ -232,29 +232,18 @@ def _head_problems(header: Header) -> Iterator[str]:
 
 
 def _expected_shapes(header: Header) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of a GGUF's weights by name; a GGUF has them the other way round than torch."""
     keys = header.keys
-    width, ffn = keys["qwen3.embedding_length"], keys["qwen3.feed_forward_length"]
-    head_dim = keys["qwen3.attention.key_length"]
-    q_rows = keys["qwen3.attention.head_count"] * head_dim
-    kv_rows = keys["qwen3.attention.head_count_kv"] * head_dim
-    block = {
-        "attn_norm": (width,),
-        "attn_q": (width, q_rows),
-        "attn_k": (width, kv_rows),
-        "attn_v": (width, kv_rows),
-        "attn_output": (q_rows, width),
-        "attn_q_norm": (head_dim,),
-        "attn_k_norm": (head_dim,),
-        "ffn_norm": (width,),
-        "ffn_gate": (width, ffn),
-        "ffn_up": (width, ffn),
-        "ffn_down": (ffn, width),
-    }
-    n_vocab = len(keys["tokenizer.ggml.tokens"])
-    shapes: dict[str, tuple[int, ...]] = {"token_embd.weight": (width, n_vocab), "output_norm.weight": (width,)}
-    for layer in range(keys["qwen3.block_count"]):
-        shapes.update({f"blk.{layer}.{name}.weight": shape for name, shape in block.items()})
-    return shapes
+    sizes = Sizes(
+        num_hidden_layers=keys["qwen3.block_count"],
+        hidden_size=keys["qwen3.embedding_length"],
+        intermediate_size=keys["qwen3.feed_forward_length"],
+        num_attention_heads=keys["qwen3.attention.head_count"],
+        num_key_value_heads=keys["qwen3.attention.head_count_kv"],
+        head_dim=keys["qwen3.attention.key_length"],
+        vocab_size=len(keys["tokenizer.ggml.tokens"]),
+    )
+    return {weight.name: weight.shape[::-1] for weight in weights(sizes)}
 
 
 def _describe(header: Header) -> ModelFile:

@@ -65,6 +65,19 @@ class Shape(Protocol):
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """A `Shape` by itself, where no spec and no config.json is at hand."""
+
+    num_hidden_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+
+
+@dataclass(frozen=True)
 class Weight:
     """One weight of a model.
 
