@@ -1,5 +1,6 @@
 # make demo   installs qsift into .venv and runs the main job on real text: FILES="a.txt b.md" QUERY="…"
 # make test   the whole test suite        make lint    format, lint and types
+# make accel  the plug-in that runs the blocks with oneDNN (Linux, x86-64), into .venv
 # make bench  how fast it is: ARGS="…"    make clean   removes .venv and what was built
 # The environment is .venv; nothing has to be activated. A second run installs nothing.
 
@@ -10,11 +11,11 @@ QUERY ?=
 # Through the environment, so that quotes in it stay what they are.
 export QUERY
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint accel bench clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 demo: $(VENV)/.installed-demo
 	$(VENV)/bin/python benchmarks/demo/two_stage.py $(FILES) $(if $(QUERY),--query "$$QUERY")
@@ -27,11 +28,17 @@ lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
+accel: $(VENV)/.installed-accel
+
 bench: $(VENV)/.installed-bench
 	$(VENV)/bin/python benchmarks/throughput.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/.installed-accel: $(wildcard src/qsift_accel/* src/qsift_accel/*/*) $(VENV)/.installed-demo
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check ./src/qsift_accel
+	@touch $@
 
 $(VENV)/.installed-%: pyproject.toml install.sh
 	PYTHON="$(PYTHON)" sh ./install.sh $(VENV) $(if $(filter demo,$*),.,'.[$*]')

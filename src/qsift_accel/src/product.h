@@ -1,0 +1,69 @@
+// Products with a packed weight, by oneDNN. This file knows no ggml.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <string>
+#include <tuple>
+#include <vector>
+
+namespace qsift {
+
+enum class Mode { bf16, int8 };
+
+// Gives row n of a weight as k float32 numbers.
+using Rows = std::function<void(int64_t n, float * out)>;
+
+// A weight of n rows (outputs) and k columns (inputs): one memory layout, whatever it is multiplied with.
+class Packing {
+public:
+    static const Packing & of(Mode mode, int64_t n, int64_t k); // throws dnnl::error
+
+    size_t size() const { return scales_at_ + (mode == Mode::int8 ? sizeof(float) * static_cast<size_t>(n) : 0); }
+    float * scales(void * packed) const { return reinterpret_cast<float *>(static_cast<char *>(packed) + scales_at_); }
+
+    // Fills size() bytes, aligned to 64.
+    void pack(void * packed, const Rows & rows, int n_threads) const;
+
+    const Mode mode;
+    const int64_t n, k;
+    const int block;
+    dnnl::memory::desc layout;
+
+    Packing(Mode mode, int64_t n, int64_t k);
+
+private:
+    size_t scales_at_;
+};
+
+// Runs products on one thread's behalf: keeps scratch memory, and primitives for the shapes it met.
+class Runner {
+public:
+    int n_threads = 1;
+
+    // The activations that the next products share: m rows of k float32, stride bytes apart.
+    void take(Mode mode, const float * rows, size_t stride, int64_t m, int64_t k);
+
+    // out (m, n) float32 = the activations taken × the packed weight.
+    void multiply(const Packing & packing, void * packed, float * out);
+
+private:
+    struct Prepared {
+        dnnl::matmul run;
+        dnnl::memory::desc source, target, scratch;
+    };
+    const Prepared & prepared(const Packing & packing);
+
+    std::map<std::tuple<const Packing *, int64_t, int>, Prepared> prepared_;
+    std::unique_ptr<void, void (*)(void *)> activations_{nullptr, nullptr}, scratch_{nullptr, nullptr};
+    size_t activations_size_ = 0, scratch_size_ = 0;
+    std::vector<float> scales_;
+    int64_t m_ = 0, k_ = 0;
+};
+
+std::string instruction_set(); // oneDNN's name of what it uses
+} // namespace qsift
