@@ -10,7 +10,7 @@ from typing import Any, get_args
 import click
 
 from .cli_console import silence
-from .engine import CacheType, Device, EngineOptions
+from .engine import Accel, CacheType, Device, EngineOptions
 
 Decorator = Callable[[Any], Any]
 
@@ -46,6 +46,7 @@ engine_options = all_of(
     click.option("--batch-tokens", type=click.IntRange(1), help="Tokens of one decode call."),
     click.option("--share-prefixes/--no-share-prefixes", default=True, show_default=True),
     click.option("--extra-buffers/--no-extra-buffers", default=None, help="[default: as qsift doctor says]"),
+    click.option("--accel", type=click.Choice(get_args(Accel)), default="auto", show_default=True),
 )
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

@@ -16,6 +16,7 @@ from .tokenization import TokenIds
 
 Device = Literal["auto", "cpu", "gpu"]
 CacheType = Literal["f16", "f32", "q8_0"]
+Accel = Literal["auto", "off", "bf16", "int8"]
 
 OnProgress = Callable[[int], None]
 """Called after each batch with the number of sequences that it finished."""
@@ -80,6 +81,9 @@ class EngineOptions:
             to the next: the instruction of a query, and the query that documents are judged by.
         extra_buffers: whether llama.cpp may repack weights for faster kernels; None asks the
             self-check where the CPU has AMX, and is True elsewhere.
+        accel: whether the package qsift-accel, if it is installed, runs the blocks: "bf16" loses nothing,
+            "int8" is faster and smaller, "off" leaves all to llama.cpp; "auto" takes $QSIFT_ACCEL, or
+            else what suits the CPU. Where it cannot be used, llama.cpp computes as without it.
     """
 
     device: Device = "auto"
@@ -91,9 +95,11 @@ class EngineOptions:
     batch_tokens: int | None = None
     share_prefixes: bool = True
     extra_buffers: bool | None = None
+    accel: Accel = "auto"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("device", get_args(Device)), ("cache_type", get_args(CacheType))):
+        for name, words in (("device", Device), ("cache_type", CacheType), ("accel", Accel)):
+            allowed = get_args(words)
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}.")
         for name, least in (("gpu_layers", 0), ("main_gpu", 0), ("threads", 1), ("batch_tokens", 1)):

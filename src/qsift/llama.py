@@ -9,7 +9,6 @@ This file knows token ids; what they mean is decided elsewhere.
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import weakref
 from collections.abc import Sequence
@@ -19,9 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import accelerator
+from .accelerator import Mode
 from .batching import Limits, plan
 from .engine import EngineOptions, OnProgress
 from .errors import EngineError, NonFiniteError
+from .llama_batch import Batch
 from .llama_library import LlamaModel, LlamaTokenizer, held_interrupts, last_complaint, library, memory_error
 from .llama_rows import Reader, reader
 from .machine import physical_cores
@@ -48,7 +50,9 @@ class LlamaEngine:
     One lock guards the context: calls from several threads take turns.
     """
 
-    def __init__(self, file: ModelFile, task: Task, options: EngineOptions, *, extra_buffers: bool) -> None:
+    def __init__(
+        self, file: ModelFile, task: Task, options: EngineOptions, *, extra_buffers: bool, accel: Mode | None = None
+    ) -> None:
         """Loads the model.
 
         Args:
@@ -56,6 +60,7 @@ class LlamaEngine:
             task: "embed" gives hidden states, "rerank" the logits of yes and no.
             options: device, threads and so on.
             extra_buffers: whether llama.cpp may repack the weights.
+            accel: the accelerator's mode, or None; the attribute of this name is None too where it failed.
 
         Raises:
             ModelFileError, EngineError: as `LlamaModel`.
@@ -63,7 +68,7 @@ class LlamaEngine:
         self._lib = library()
         self._lock = threading.Lock()
         self._context: _Context | None = None
-        self._model = LlamaModel(file, options, extra_buffers=extra_buffers)
+        self._model, self.accel = accelerator.load_model(file, options, extra_buffers=extra_buffers, mode=accel)
         self._file, self._options = file, options
         self.tokenizer = LlamaTokenizer(self._model)
         self._read = reader(file, task, self.tokenizer)
@@ -88,13 +93,32 @@ class LlamaEngine:
         cells = max((group.cells(lengths) for group in groups), default=0)
         with self._lock:
             for parts, batch in [(g.parts(sequences[b[0]]), b) for g in groups for b in g.batches]:
-                context = self._context_for(cells)
-                prefix = context.stand_on(parts)
-                rows[list(batch)] = context.run_batch([sequences[i][prefix:] for i in batch], self._read)
+                rows[list(batch)] = self._run(cells, parts, [sequences[i] for i in batch])
                 self._mend(rows, sequences, batch)
                 if on_progress:
                     on_progress(len(batch))
         return rows
+
+    def _run(self, cells: int, parts: Sequence[TokenIds], batch: Sequence[TokenIds]) -> NDArray[np.float32]:
+        """Returns a row for each sequence of a batch that begins with ``parts``.
+
+        Where the accelerator fails, llama.cpp's own kernels compute this batch and all that follow.
+        """
+        try:
+            return self._run_once(cells, parts, batch)
+        except EngineError:
+            if self.accel is None or not (reason := accelerator.load().error()):
+                raise
+            accelerator.log_failure(reason)
+            self._drop_context()
+            self._model.reload()
+            self.accel = None
+            return self._run_once(cells, parts, batch)
+
+    def _run_once(self, cells: int, parts: Sequence[TokenIds], batch: Sequence[TokenIds]) -> NDArray[np.float32]:
+        context = self._context_for(cells)
+        prefix = context.stand_on(parts)
+        return context.run_batch([ids[prefix:] for ids in batch], self._read)
 
     def close(self) -> None:
         """Frees context and weights; waits for a running call."""
@@ -108,10 +132,9 @@ class LlamaEngine:
         On some GPUs one NaN in the cache poisons all later calls until its data is cleared.
         """
         for index in (i for i in batch if not np.isfinite(rows[i]).all()):
-            context = self._context_for(len(sequences[index]))
-            context.empty(data=True)
-            rows[index] = context.run_batch([sequences[index]], self._read)[0]
-            context.empty(data=True)
+            self._context_for(len(sequences[index])).empty(data=True)
+            rows[index] = self._run(len(sequences[index]), [], [sequences[index]])[0]
+            self._context_for(len(sequences[index])).empty(data=True)
             if not np.isfinite(rows[index]).all():
                 raise NonFiniteError(index)
 
@@ -221,7 +244,7 @@ class _Context:
         """Calls llama_decode, in pieces: more than n_batch tokens in one call would end the process."""
         for start in range(0, len(ids), self._call):
             piece = slice(start, start + self._call)
-            batch = _Batch(self._lib, ids[piece], positions[piece], sequences[piece], output=output)
+            batch = Batch(self._lib, ids[piece], positions[piece], sequences[piece], output=output)
             with held_interrupts():
                 code = self._lib.llama_decode(self._pointer, batch.struct)
             if code != 0:
@@ -229,24 +252,3 @@ class _Context:
                 raise EngineError(f"llama.cpp failed to decode {len(ids[piece])} tokens: {reason}.", code=code)
 
 
-class _Batch:
-    """A llama_batch over numpy arrays, which it keeps alive."""
-
-    def __init__(
-        self, lib: Any, ids: NDArray[Any], positions: NDArray[Any], sequences: NDArray[Any], *, output: bool
-    ) -> None:
-        n = len(ids)
-        numbers = np.ascontiguousarray(sequences, np.int32)
-        # seq_id is an array of pointers, each to the one sequence of its token.
-        pointers = numbers.ctypes.data + 4 * np.arange(n, dtype=np.uintp)
-        fields: dict[str, NDArray[Any]] = {
-            "token": np.ascontiguousarray(ids, np.int32),
-            "pos": np.ascontiguousarray(positions, np.int32),
-            "n_seq_id": np.ones(n, np.int32),
-            "seq_id": pointers,
-            "logits": np.full(n, output, np.int8),
-        }
-        self._kept = (numbers, fields)
-        types = dict(lib.llama_batch._fields_)
-        views = {name: ctypes.cast(array.ctypes.data, types[name]) for name, array in fields.items()}
-        self.struct = lib.llama_batch(n_tokens=n, embd=None, **views)

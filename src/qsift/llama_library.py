@@ -134,32 +134,58 @@ def gpu_layers(options: EngineOptions) -> int:
 class LlamaModel:
     """A loaded model: weights and vocabulary. The caller closes it."""
 
-    def __init__(self, file: ModelFile, options: EngineOptions, *, extra_buffers: bool) -> None:
+    def __init__(
+        self, file: ModelFile, options: EngineOptions, *, extra_buffers: bool, overrides: int | None = None
+    ) -> None:
         """Loads the weights.
+
+        Args:
+            file: a checked file.
+            options: device and GPU.
+            extra_buffers: whether llama.cpp may repack the weights.
+            overrides: address of llama.cpp's table that sends tensors to other buffer types.
 
         Raises:
             ModelFileError: llama.cpp refuses the file.
             EngineError: a GPU is demanded and this build has none.
         """
-        lib = library()
+        self.file = file
+        self.lock = threading.Lock()
+        self._options, self._extra_buffers = options, extra_buffers
+        self._load(overrides)
+
+    def _load(self, overrides: int | None) -> None:
+        lib, options = library(), self._options
         params = lib.llama_model_default_params()
         params.n_gpu_layers = gpu_layers(options)
-        params.use_extra_bufts = extra_buffers
+        params.use_extra_bufts = self._extra_buffers
         if options.main_gpu is not None:
             params.main_gpu = options.main_gpu
             params.split_mode = lib.LLAMA_SPLIT_MODE_NONE
+        if overrides:
+            params.tensor_buft_overrides = overrides
+            # What is packed is not needed a second time, as pages of a mapped file.
+            params.load_mode = lib.LLAMA_LOAD_MODE_NONE
         _complaints.clear()
-        self.file = file
         self.on_gpu = params.n_gpu_layers != 0
         with held_interrupts() as interrupted:
             params.progress_callback = lib.llama_progress_callback(lambda _share, _data: not interrupted())
-            self.pointer = lib.llama_model_load_from_file(os.fsencode(file.path), params)
+            self.pointer = lib.llama_model_load_from_file(os.fsencode(self.file.path), params)
             if self.pointer:
                 self._free = weakref.finalize(self, lib.llama_model_free, self.pointer)
         if not self.pointer:
-            raise ModelFileError(file.path, f"llama.cpp does not load it: {last_complaint()}.")
+            raise ModelFileError(self.file.path, f"llama.cpp does not load it: {last_complaint()}.")
         self.vocab = lib.llama_model_get_vocab(self.pointer)
-        self.lock = threading.Lock()
+
+    def reload(self) -> None:
+        """Loads the weights anew, without overrides; contexts must be gone before.
+
+        Raises:
+            ModelFileError: llama.cpp refuses the file.
+        """
+        with self.lock:
+            self._free()
+            self._load(None)
 
     def close(self) -> None:
         """Frees the weights; contexts must be gone before."""

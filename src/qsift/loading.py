@@ -11,7 +11,7 @@ from .engine import EngineOptions
 from .llama import LlamaEngine
 from .model_file import ModelFile, wrong_task
 from .names import ModelName
-from .selfcheck import extra_buffers
+from .selfcheck import accelerator_mode, extra_buffers
 from .specs import Task
 from .store import find
 
@@ -34,7 +34,8 @@ def load_engine(
     file = open_model(model, task)
     file.require(task)
     options = options or EngineOptions()
-    return file, LlamaEngine(file, task, options, extra_buffers=extra_buffers(options))
+    repacked = extra_buffers(options)
+    return file, LlamaEngine(file, task, options, extra_buffers=repacked, accel=accelerator_mode(options))
 
 
 def open_model(model: str | os.PathLike[str], task: Task | None = None) -> ModelFile:

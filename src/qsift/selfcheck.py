@@ -1,10 +1,10 @@
-"""Whether llama.cpp's repacked weights are safe on this machine.
+"""Whether llama.cpp's repacked weights, and the accelerator, are safe on this machine.
 
 ggml's AMX kernels, built by some compilers, end the process at the first quantised product (GCC 12
 drops the stores of the tile configuration; upstream's PR 26954). The user would see nothing but
 "Segmentation fault". So where AMX could be used, a child process runs a tiny model with and without
-the repacked weights; a child that dies or disagrees decides against them. The answer is kept in the
-cache folder, for one build on one CPU.
+the repacked weights; a child that dies or disagrees decides against them. Another child does the same
+for the accelerator. The answers are kept in the cache folder, for one build on one CPU.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .accelerator import Mode, choose, files_of_package
+from .accelerator import load as load_accelerator
 from .engine import EngineOptions
 from .llama import LlamaEngine
 from .llama_library import build_info, library_folder, version
@@ -31,6 +35,9 @@ logger = logging.getLogger("qsift.selfcheck")
 
 MODEL = Path(__file__).parent / "data" / "selfcheck.gguf"
 """A model of two blocks whose weights are of all the types that AMX kernels exist for."""
+
+Subject = Literal["repacked", "accelerator"]
+"""What is checked: llama.cpp's repacked weights, or the accelerator in each mode that the CPU gains from."""
 
 _TIMEOUT = 120
 _LEAST_COSINE = 0.98
@@ -64,42 +71,70 @@ def extra_buffers(options: EngineOptions) -> bool:
     return check.safe
 
 
+def accelerator_mode(options: EngineOptions) -> Mode | None:
+    """Returns the accelerator's mode as the options, the CPU and the self-check allow it; None: without it.
+
+    Raises:
+        ValueError: as `accelerator.choose`.
+    """
+    mode = choose(options)
+    if mode is None:
+        return None
+    check = self_check("accelerator")
+    if not check.safe:
+        logger.warning("The accelerator stays off: %s", check.reason)
+    return mode if check.safe else None
+
+
 def amx_is_possible() -> bool:
     """Returns whether the CPU reports AMX or the build was made for it."""
     return cpu_has_amx() or "AMX_INT8 = 1" in build_info()
 
 
-def self_check(*, again: bool = False, command: list[str] | None = None) -> SelfCheck:
+def self_check(subject: Subject = "repacked", *, again: bool = False, command: list[str] | None = None) -> SelfCheck:
     """Returns the answer for this build and CPU, from the cache folder or from a child process.
 
     Args:
+        subject: what to check.
         again: run the child although an answer is kept.
         command: what to run instead of the check itself; for trying out a child that dies.
     """
-    fingerprint = _fingerprint()
+    fingerprint = _fingerprint(subject)
     place = cache_folder() / f"selfcheck-{fingerprint}.json"
     if not again and (kept := _read(place, fingerprint)):
         return kept
-    verdict, reason = _ask_child(command or [sys.executable, "-c", "from qsift.selfcheck import child; child()"])
+    verdict, reason = _ask_child(
+        command or [sys.executable, "-c", f"from qsift.selfcheck import child; child({subject!r})"]
+    )
     check = SelfCheck(verdict is True, reason, fingerprint)
     if verdict is not None:
         _write(place, check)
     return check
 
 
-def child() -> None:
-    """Runs in the child process: prints the smallest cosine between plain and repacked weights."""
+def child(subject: Subject) -> None:
+    """Runs in the child process: prints the smallest cosine between plain weights and the others."""
     file = ModelFile.open(MODEL)
     generator = np.random.default_rng(0)
     # One token takes the vector kernels, more than a tile's rows take the tiled ones.
     sequences = [generator.integers(0, 256, n).astype(np.int32) for n in (1, 2, 17, 70)]
-    rows = []
-    for repacked in (False, True):
-        engine = LlamaEngine(file, "embed", EngineOptions(device="cpu"), extra_buffers=repacked)
-        rows.append(np.vstack([engine.decode([ids]) for ids in sequences]))
+
+    def vectors(*, repacked: bool = False, accel: Mode | None = None) -> NDArray[np.float32]:
+        engine = LlamaEngine(file, "embed", EngineOptions(device="cpu"), extra_buffers=repacked, accel=accel)
+        rows = np.vstack([engine.decode([ids]) for ids in sequences])
+        if engine.accel != accel:
+            raise SystemExit(f"The accelerator fails in the mode {accel}.")
         engine.close()
-    plain, packed = (part / np.linalg.norm(part, axis=1, keepdims=True) for part in rows)
-    print(f"cosine={float(np.min(np.sum(plain * packed, axis=1))):.6f}", flush=True)
+        unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit
+
+    plain = vectors()
+    if subject == "repacked":
+        others = [vectors(repacked=True)]
+    else:
+        others = [vectors(accel=mode) for mode in load_accelerator().modes]
+    cosine = min(float(np.min(np.sum(plain * other, axis=1))) for other in others)
+    print(f"cosine={cosine:.6f}", flush=True)
 
 
 def _ask_child(command: list[str]) -> tuple[bool | None, str]:
@@ -111,7 +146,7 @@ def _ask_child(command: list[str]) -> tuple[bool | None, str]:
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, f"The self-check did not finish ({error})."
     if result.returncode < 0 or result.returncode in _WINDOWS_CRASHES:
-        return False, f"The self-check crashed (exit code {result.returncode}): this build of llama.cpp is faulty."
+        return False, f"The self-check crashed (exit code {result.returncode}): this build is faulty."
     if result.returncode > 0:
         last = (result.stderr.strip().splitlines() or ["no message"])[-1]
         return None, f"The self-check could not run: {last}"
@@ -120,14 +155,16 @@ def _ask_child(command: list[str]) -> tuple[bool | None, str]:
     except ValueError:
         return None, f"The self-check answered {result.stdout[-100:]!r}."
     if not cosine >= _LEAST_COSINE:
-        return False, f"The self-check gives other vectors with repacked weights (cosine {cosine:.3f})."
+        return False, f"The self-check gives other vectors than plain kernels (cosine {cosine:.3f})."
     return True, f"The self-check passed (cosine {cosine:.6f})."
 
 
-def _fingerprint() -> str:
+def _fingerprint(subject: Subject) -> str:
     """Returns a digest of all that the answer depends on."""
     libraries = sorted(Path(library_folder()).glob("*ggml*"))
-    facts = [version(), build_info(), cpu_name(), str(cpu_has_amx())]
+    if subject == "accelerator":
+        libraries += files_of_package()
+    facts = [subject, version(), build_info(), cpu_name(), str(cpu_has_amx())]
     facts += [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in libraries]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 

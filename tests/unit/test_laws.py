@@ -24,8 +24,9 @@ LAYERS = {
         {"gguf_header", "hub_client", "index_lock", "manifest", "names", "passages", "tokenization", "weights"},
         {"batching", "engine", "html_text", "hub_huggingface", "hub_modelscope", "index_batches", "index_ranking"}
         | {"model_file", "pdf_text", "quants", "store"},
-        {"documents", "fingerprint", "hub", "hub_upload", "index_table", "llama_library", "runner", "sizes"},
-        {"index_retrieval", "index_settings", "llama_rows", "pull_plan"},
+        {"documents", "fingerprint", "hub", "hub_upload", "index_table", "llama_batch", "llama_library"}
+        | {"runner", "sizes"},
+        {"accelerator", "index_retrieval", "index_settings", "llama_rows", "pull_plan"},
         {"llama"},
         {"memory", "pull", "selfcheck"},
         {"loading"},
@@ -77,6 +78,7 @@ DOORS = {
     "lancedb": {"src/qsift/index_table.py"},
     "llama_cpp": {"src/qsift/llama_library.py"},
     "modelscope_hub": {"src/qsift/hub_modelscope.py"},
+    "qsift_accel": {"src/qsift/accelerator.py"},
     "pypdfium2": {"src/qsift/pdf_text.py"},
     "pyarrow": {"src/qsift/index_table.py"},
     "safetensors": {"convert/checkpoint.py"},
