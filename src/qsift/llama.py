@@ -169,6 +169,8 @@ class _Context:
         flash = options.flash_attention
         if flash is None and options.cache_type == "f32":
             flash = False  # it would cast the cache to F16 first
+        elif flash is None and model.is_packed:
+            flash = True  # llama.cpp's own choice is off, where attention does not run on the CPU backend
         params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO if flash is None else int(flash)
         cache_type, relative_size = _CACHE_TYPES[options.cache_type]
         params.type_k = params.type_v = cache_type

@@ -167,7 +167,7 @@ class LlamaModel:
             # What is packed is not needed a second time, as pages of a mapped file.
             params.load_mode = lib.LLAMA_LOAD_MODE_NONE
         _complaints.clear()
-        self.on_gpu = params.n_gpu_layers != 0
+        self.on_gpu, self.is_packed = params.n_gpu_layers != 0, overrides is not None
         with held_interrupts() as interrupted:
             params.progress_callback = lib.llama_progress_callback(lambda _share, _data: not interrupted())
             self.pointer = lib.llama_model_load_from_file(os.fsencode(self.file.path), params)

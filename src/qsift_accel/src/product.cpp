@@ -1,11 +1,12 @@
 #include "product.h"
 
-#include "rotation.h"
+#include "kernels.h"
 
 #include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <new>
+#include <numeric>
 #include <omp.h>
 
 namespace qsift {
@@ -24,7 +25,10 @@ dnnl::engine & engine() {
     return the_engine;
 }
 
-Type type_of(Mode mode) { return mode == Mode::int8 ? Type::s8 : Type::bf16; }
+// Weights are signed; activations are not, because the CPUs' instructions take one of each.
+constexpr int ZERO = 128;
+Type weight_type(Mode mode) { return mode == Mode::int8 ? Type::s8 : Type::bf16; }
+Type activation_type(Mode mode) { return mode == Mode::int8 ? Type::u8 : Type::bf16; }
 size_t bytes_of(Mode mode) { return mode == Mode::int8 ? 1 : 2; }
 
 dnnl::matmul::primitive_desc describe(Mode mode, int64_t m, int64_t n, int64_t k, const memory::desc & weights) {
@@ -32,7 +36,7 @@ dnnl::matmul::primitive_desc describe(Mode mode, int64_t m, int64_t n, int64_t k
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     // int8 sums are exact in int32; their scales are applied afterwards, since oneDNN has none for single rows.
     const Type out = mode == Mode::int8 ? Type::s32 : Type::f32;
-    return dnnl::matmul::primitive_desc(engine(), {{m, k}, type_of(mode), Tag::ab}, weights, {{m, n}, out, Tag::ab}, attributes);
+    return dnnl::matmul::primitive_desc(engine(), {{m, k}, activation_type(mode), Tag::ab}, weights, {{m, n}, out, Tag::ab}, attributes);
 }
 
 std::unique_ptr<void, void (*)(void *)> allocate(size_t size) {
@@ -53,13 +57,13 @@ struct Threads {
 } // namespace
 
 Packing::Packing(Mode mode, int64_t n, int64_t k) : mode(mode), n(n), k(k), block(rotation_block(k)) {
-    const memory::desc any({k, n}, type_of(mode), Tag::any);
+    const memory::desc any({k, n}, weight_type(mode), Tag::any);
     const auto chosen = describe(mode, LAYOUT_FOR, n, k, any);
     if (std::string(chosen.impl_info_str()).rfind("ref", 0) == 0) {
         throw dnnl::error(dnnl_unimplemented, "oneDNN has only its reference kernel for this shape");
     }
     layout = chosen.weights_desc();
-    scales_at_ = (layout.get_size() + 63) / 64 * 64;
+    columns_at_ = (layout.get_size() + 63) / 64 * 64;
 }
 
 const Packing & Packing::of(Mode mode, int64_t n, int64_t k) {
@@ -74,23 +78,25 @@ void Packing::pack(void * packed, const Rows & rows, int n_threads) const {
     const size_t row_size = bytes_of(mode) * static_cast<size_t>(k);
     const auto plain = allocate(row_size * static_cast<size_t>(n));
     float * column_scales = scales(packed);
+    int32_t * column_zeros = zeros(packed);
 #pragma omp parallel
     {
         std::vector<float> row(static_cast<size_t>(k));
 #pragma omp for
         for (int64_t i = 0; i < n; ++i) {
-            char * out = static_cast<char *>(plain.get()) + row_size * static_cast<size_t>(i);
+            signed char * out = static_cast<signed char *>(plain.get()) + row_size * static_cast<size_t>(i);
             rows(i, row.data());
             if (mode == Mode::int8) {
-                rotate(row.data(), k, block);
-                column_scales[i] = quantize(row.data(), reinterpret_cast<int8_t *>(out), k);
+                kernels().rotate(row.data(), k, block);
+                column_scales[i] = kernels().quantize(row.data(), out, k, 0);
+                column_zeros[i] = ZERO * std::accumulate(out, out + k, 0);
             } else {
-                to_bfloat16(row.data(), reinterpret_cast<uint16_t *>(out), k);
+                kernels().to_bfloat16(row.data(), reinterpret_cast<uint16_t *>(out), k);
             }
         }
     }
     // ggml's rows are the columns of oneDNN's second factor.
-    memory from({{k, n}, type_of(mode), Tag::ba}, engine(), plain.get());
+    memory from({{k, n}, weight_type(mode), Tag::ba}, engine(), plain.get());
     memory to(layout, engine(), packed);
     dnnl::stream stream(engine());
     dnnl::reorder(from, to).execute(stream, from, to);
@@ -117,10 +123,10 @@ void Runner::take(Mode mode, const float * rows, size_t stride, int64_t m, int64
             char * out = static_cast<char *>(activations_.get()) + row_size * static_cast<size_t>(i);
             if (mode == Mode::int8) {
                 std::copy(source, source + k, row.data());
-                rotate(row.data(), k, block);
-                scales_[static_cast<size_t>(i)] = quantize(row.data(), reinterpret_cast<int8_t *>(out), k);
+                kernels().rotate(row.data(), k, block);
+                scales_[static_cast<size_t>(i)] = kernels().quantize(row.data(), out, k, ZERO);
             } else {
-                to_bfloat16(source, reinterpret_cast<uint16_t *>(out), k);
+                kernels().to_bfloat16(source, reinterpret_cast<uint16_t *>(out), k);
             }
         }
     }
@@ -142,9 +148,10 @@ void Runner::multiply(const Packing & packing, void * packed, float * out) {
     stream.wait();
     if (packing.mode == Mode::int8) {
         const float * column_scales = packing.scales(packed);
+        const int32_t * column_zeros = packing.zeros(packed);
 #pragma omp parallel for if (m_ > 1)
         for (int64_t i = 0; i < m_; ++i) {
-            dequantize(out + i * packing.n, packing.n, scales_[static_cast<size_t>(i)], column_scales);
+            kernels().dequantize(out + i * packing.n, packing.n, scales_[static_cast<size_t>(i)], column_scales, column_zeros);
         }
     }
 }

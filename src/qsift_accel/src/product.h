@@ -23,8 +23,11 @@ class Packing {
 public:
     static const Packing & of(Mode mode, int64_t n, int64_t k); // throws dnnl::error
 
-    size_t size() const { return scales_at_ + (mode == Mode::int8 ? sizeof(float) * static_cast<size_t>(n) : 0); }
-    float * scales(void * packed) const { return reinterpret_cast<float *>(static_cast<char *>(packed) + scales_at_); }
+    size_t size() const { return columns_at_ + (mode == Mode::int8 ? 8 * static_cast<size_t>(n) : 0); }
+
+    // Behind the weights in int8, for each column: its scale, and what the activations' zero adds to its sums.
+    float * scales(void * packed) const { return reinterpret_cast<float *>(static_cast<char *>(packed) + columns_at_); }
+    int32_t * zeros(void * packed) const { return reinterpret_cast<int32_t *>(scales(packed) + n); }
 
     // Fills size() bytes, aligned to 64.
     void pack(void * packed, const Rows & rows, int n_threads) const;
@@ -37,7 +40,7 @@ public:
     Packing(Mode mode, int64_t n, int64_t k);
 
 private:
-    size_t scales_at_;
+    size_t columns_at_;
 };
 
 // Runs products on one thread's behalf: keeps scratch memory, and primitives for the shapes it met.

@@ -1,0 +1,15 @@
+// What runs on packed weights, and beside them: products, the attention between two of them, the norms before them.
+#pragma once
+
+#include "ggml-backend-impl.h"
+#include "product.h"
+
+namespace qsift {
+
+// Whether compute() takes the operation.
+bool supports(const ggml_tensor * op);
+
+// Computes a graph of operations that are supported, and views. Throws what oneDNN throws.
+void compute(Runner & runner, ggml_cgraph * graph);
+
+} // namespace qsift

@@ -1,0 +1,36 @@
+// The widest vector of float32 of the instruction set that a source is compiled for.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <immintrin.h>
+
+namespace qsift::QSIFT_LEVEL {
+
+#ifdef __AVX512F__
+constexpr int LANES = 16;
+#else
+constexpr int LANES = 8;
+#endif
+
+typedef float Vector __attribute__((vector_size(4 * LANES)));
+typedef int32_t Integers __attribute__((vector_size(4 * LANES)));
+
+inline Vector load(const float * from) {
+    Vector vector;
+    std::memcpy(&vector, from, sizeof vector);
+    return vector;
+}
+
+inline void store(float * to, Vector vector) { std::memcpy(to, &vector, sizeof vector); }
+
+// Reads LANES float16.
+inline Vector load_half(const char * from) {
+#ifdef __AVX512F__
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i *>(from)));
+#else
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(from)));
+#endif
+}
+
+} // namespace qsift::QSIFT_LEVEL
