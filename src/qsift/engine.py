@@ -81,9 +81,10 @@ class EngineOptions:
             to the next: the instruction of a query, and the query that documents are judged by.
         extra_buffers: whether llama.cpp may repack weights for faster kernels; None asks the
             self-check where the CPU has AMX, and is True elsewhere.
-        accel: whether the package qsift-accel, if it is installed, runs the blocks: "bf16" loses nothing,
-            "int8" is faster and smaller, "off" leaves all to llama.cpp; "auto" takes $QSIFT_ACCEL, or
-            else what suits the CPU. Where it cannot be used, llama.cpp computes as without it.
+        accel: whether the package qsift-accel, if it is installed, runs the blocks: "bf16" adds next to
+            nothing to the error of the file, "int8" is the fastest and smallest, "off" leaves all to
+            llama.cpp; "auto" takes $QSIFT_ACCEL, or else bf16 where the CPU gains from it (see
+            `accelerator.AUTO`). Where it cannot be used, llama.cpp computes as without it.
     """
 
     device: Device = "auto"

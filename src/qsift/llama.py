@@ -252,5 +252,3 @@ class _Context:
             if code != 0:
                 reason = {1: "the cache is full", 2: "the call was aborted"}.get(code, last_complaint())
                 raise EngineError(f"llama.cpp failed to decode {len(ids[piece])} tokens: {reason}.", code=code)
-
-

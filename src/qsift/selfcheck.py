@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .accelerator import Mode, choose, files_of_package
+from .accelerator import Declined, Mode, choose, files_of_package, require_package, wish
 from .accelerator import load as load_accelerator
 from .engine import EngineOptions
 from .llama import LlamaEngine
@@ -74,16 +74,24 @@ def extra_buffers(options: EngineOptions) -> bool:
 def accelerator_mode(options: EngineOptions) -> Mode | None:
     """Returns the accelerator's mode as the options, the CPU and the self-check allow it; None: without it.
 
+    A wish that cannot be granted is logged. The plug-in is loaded here only after a child has run it.
+
     Raises:
-        ValueError: as `accelerator.choose`.
+        ValueError: as `accelerator.wish`.
     """
-    mode = choose(options)
-    if mode is None:
+    word = wish(options)
+    if word == "off":
         return None
-    check = self_check("accelerator")
-    if not check.safe:
-        logger.warning("The accelerator stays off: %s", check.reason)
-    return mode if check.safe else None
+    try:
+        require_package()
+        check = self_check("accelerator")
+        if not check.safe:
+            raise Declined(check.reason)
+        return choose(word)
+    except Declined as reason:
+        level = logging.DEBUG if word == "auto" else logging.WARNING
+        logger.log(level, "The accelerator stays off: %s", reason)
+        return None
 
 
 def amx_is_possible() -> bool:
@@ -133,7 +141,7 @@ def child(subject: Subject) -> None:
         others = [vectors(repacked=True)]
     else:
         others = [vectors(accel=mode) for mode in load_accelerator().modes]
-    cosine = min(float(np.min(np.sum(plain * other, axis=1))) for other in others)
+    cosine = min((float(np.min(np.sum(plain * other, axis=1))) for other in others), default=1.0)
     print(f"cosine={cosine:.6f}", flush=True)
 
 
