@@ -36,10 +36,12 @@ bench: $(VENV)/.installed-bench
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
-$(VENV)/.installed-accel: $(wildcard src/qsift_accel/* src/qsift_accel/*/*) $(VENV)/.installed-demo
+ACCEL := $(wildcard src/qsift_accel/* src/qsift_accel/*/*)
+
+$(VENV)/.installed-accel: $(ACCEL) $(VENV)/.installed-demo
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check ./src/qsift_accel
 	@touch $@
 
-$(VENV)/.installed-%: pyproject.toml install.sh
+$(VENV)/.installed-%: pyproject.toml install.sh $(ACCEL)
 	PYTHON="$(PYTHON)" sh ./install.sh $(VENV) $(if $(filter demo,$*),.,'.[$*]')
 	@touch $@

@@ -61,3 +61,15 @@ if [ -z "${CC:-}${CXX:-}" ] && [ "$(uname)" = Linux ]; then
 fi
 echo "Installing $target into $venv; llama.cpp, if it must be compiled, with ${CC:-cc} (about 5 minutes)."
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$target"
+
+# The accelerator, where this CPU gains from it. qsift works without, so whatever goes wrong here is said and survived.
+flags=$(sed -n 's/^flags.*: / /p;/^flags/q' /proc/cpuinfo 2>/dev/null || true)
+case "$(uname -sm) $flags " in
+    "Linux x86_64"*" avx_vnni "* | "Linux x86_64"*" avx512_vnni "* | "Linux x86_64"*" avx512_bf16 "*)
+        echo "This CPU gains from the accelerator: building qsift-accel."
+        "$venv/bin/python" -m pip freeze --exclude-editable | grep -i "^llama.cpp.python==" >"$venv/llama-cpp-python.txt"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+            --constraint "$venv/llama-cpp-python.txt" ./src/qsift_accel ||
+            echo "qsift-accel was not built (see above). qsift runs without it, slower on this CPU."
+        ;;
+esac

@@ -25,7 +25,7 @@ from qsift.machine import cpu_name, physical_cores
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
 
-_PACKAGES = ("qsift", "llama-cpp-python", "numpy", "torch", "transformers")
+_PACKAGES = ("qsift", "qsift-accel", "llama-cpp-python", "numpy", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Row:
         threads: CPU threads given to the peer.
         kernels: "plain", or "repacked" where llama.cpp may repack weights; None for others.
         model_sha256: of the GGUF; None for a peer that reads the checkpoint.
+        accel: the accelerator's mode; None where it did not compute.
     """
 
     question: str
@@ -57,6 +58,7 @@ class Row:
     threads: int
     kernels: str | None = None
     model_sha256: str | None = None
+    accel: str | None = None
     machine: Mapping[str, Any] = field(default_factory=lambda: machine_facts())
     measured_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 

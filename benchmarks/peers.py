@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from workloads import EMBED, rerank32
 
 from qsift import RERANK_TEMPLATES, Embedder, EngineOptions, Reranker
+from qsift.engine import Accel
 
 Floats = NDArray[np.float32]
 Run = Callable[[], Floats]
@@ -39,6 +40,7 @@ class Job:
         extra_buffers: whether llama.cpp may repack weights.
         reference: where torch's result lies.
         tolerance: smallest cosine of a vector, or largest difference of a score; None writes the reference.
+        accel: the accelerator's mode, of which only qsift knows.
     """
 
     peer: str
@@ -48,14 +50,18 @@ class Job:
     extra_buffers: bool
     reference: str
     tolerance: float | None
+    accel: Accel = "off"
 
 
 def qsift(job: Job) -> Run:
     """qsift as its users call it, tokenising included."""
-    options = EngineOptions(threads=job.threads, extra_buffers=job.extra_buffers)
+    options = EngineOptions(threads=job.threads, extra_buffers=job.extra_buffers, accel=job.accel)
     if job.workload in EMBED:
         work = EMBED[job.workload]()
         embedder = Embedder.load(job.model, options=options)
+        computing = embedder.engine.accel or "off"  # type: ignore[attr-defined]
+        if computing != job.accel:
+            raise SystemExit(f"the accelerator is {computing}, and not {job.accel}")
         differing = [
             i for i, text in enumerate(work.texts) if embedder.token_ids(text).tolist() != work.ids[i].tolist()
         ]

@@ -47,7 +47,7 @@ TOLERANCES = {
 }
 # What two phases (and for reranking the shared prefix) must gain over the plain decode, without and with AMX.
 TARGETS = {("embed", False): 1.3, ("embed", True): 1.6, ("rerank", False): 2.0, ("rerank", True): 2.5}
-WORKLOADS = (*EMBED, "rerank32")
+WORKLOADS = ("u128", "mix", "rerank32")
 REFERENCE = "torch fp32, batch 8"
 
 
@@ -86,7 +86,7 @@ class Throughput:
         """Returns a row for each peer that is right, measured in turns; prints them and the others' reasons."""
         task: Task = "embed" if workload in EMBED else "rerank"
         source = checkpoint(self.folder, task, self.options.shape)
-        reference = self._reference(workload, source)
+        reference = self.reference(workload, source)
         ids = EMBED[workload]().ids if task == "embed" else rerank_ids(source)[0]
         n_tokens = sum(len(sequence) for sequence in ids)
         print(f"\n{workload}: {n_tokens} tokens", flush=True)
@@ -104,7 +104,7 @@ class Throughput:
         rows = []
         for contestant in contestants:
             contestant.child.close()
-            rows.append(self._row(contestant, n_tokens))
+            rows.append(self.row(contestant, n_tokens))
             _print_row(contestant, n_tokens)
         return rows
 
@@ -128,7 +128,7 @@ class Throughput:
     def _job(self, peer: str, workload: str, model: Path, reference: Path, tolerance: float | None) -> Job:
         return Job(peer, workload, str(model), self.threads, self.repacked, str(reference), tolerance)
 
-    def _reference(self, workload: str, source: Path) -> Path:
+    def reference(self, workload: str, source: Path) -> Path:
         """Returns where torch's float32 result lies, computed now if it is not there."""
         work = EMBED[workload]().texts if workload in EMBED else rerank32().documents
         digest = hashlib.sha256(json.dumps(work).encode()).hexdigest()[:8]
@@ -139,7 +139,8 @@ class Throughput:
             child.close()
         return path
 
-    def _row(self, contestant: Contestant, n_tokens: int) -> Row:
+    def row(self, contestant: Contestant, n_tokens: int) -> Row:
+        """Returns what a contestant's rounds come to."""
         job = contestant.job
         return Row(
             question="throughput",
@@ -152,6 +153,7 @@ class Throughput:
             peak_rss=contestant.peak_rss,
             check=contestant.check,
             threads=self.threads,
+            accel=None if job.accel == "off" else job.accel,
             kernels=None if contestant.model_sha256 is None else "repacked" if self.repacked else "plain",
             model_sha256=contestant.model_sha256,
         )

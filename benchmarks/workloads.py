@@ -87,6 +87,11 @@ def mix() -> Texts:
     return _texts(np.clip(np.round(lengths * scale), 4, 383).astype(np.int64), generator)
 
 
+def single33() -> Texts:
+    """Returns one text of 33 tokens."""
+    return _texts(np.full(1, 33), np.random.default_rng(33))
+
+
 def rerank32() -> Pairs:
     """Returns a query of 12 words and 32 documents of 90 to 150 words."""
     generator = np.random.default_rng(32)
@@ -94,5 +99,5 @@ def rerank32() -> Pairs:
     return Pairs(_texts(np.array([13]), generator).texts[0], documents)
 
 
-EMBED = {"u128": u128, "mix": mix}
+EMBED = {"u128": u128, "mix": mix, "single33": single33}
 """Workloads to embed, by name."""

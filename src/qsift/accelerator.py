@@ -185,8 +185,12 @@ def wish(options: EngineOptions) -> Accel:
     return word if gpu_layers(options) == 0 else "off"  # type: ignore[return-value]
 
 
-def choose(word: Accel) -> Mode | None:
+def choose(word: Accel, quant: str | None = None) -> Mode | None:
     """Returns the mode that a wish comes to on this CPU; None for llama.cpp's own kernels.
+
+    Args:
+        word: the wish.
+        quant: type of the file's weights. "auto" leaves those alone that are more exact than bf16; None is any other.
 
     Raises:
         Declined: the plug-in does not load, or the CPU gains nothing from the mode that was asked for.
@@ -195,7 +199,7 @@ def choose(word: Accel) -> Mode | None:
         return None
     found = load()
     if word == "auto":
-        return AUTO.get(found.instruction_set)
+        return None if quant in ("f16", "f32") else AUTO.get(found.instruction_set)
     if word not in found.modes:
         raise Declined(f"This CPU gains nothing from {word} (it has {found.instruction_set}).")
     return word

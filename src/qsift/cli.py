@@ -179,6 +179,7 @@ def doctor(context: click.Context, as_json: bool, again: bool) -> None:
                 "AMX in build": "AMX_INT8" in facts.build_features,
                 "self-check": facts.self_check_sentence,
                 "repacked weights": None if facts.problem else "on" if facts.repacked_weights else "off",
+                "accelerator": None if facts.accelerator is None else str(facts.accelerator),
                 "cache folder": facts.cache_folder,
             }
         )

@@ -17,10 +17,13 @@ from shutil import which
 
 import numpy as np
 
+from . import accelerator
+from .accelerator import Declined, Mode
+from .engine import EngineOptions
 from .errors import EngineError
 from .llama_library import build_info, supports_gpu, version
 from .machine import cache_folder, cpu_has_amx, cpu_info, cpu_name, physical_cores
-from .selfcheck import SelfCheck, amx_is_possible, self_check
+from .selfcheck import SelfCheck, accelerator_mode, amx_is_possible, self_check
 
 REBUILD = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
 # Without CMAKE_ARGS, ggml compiles for the machine it is compiled on, unless something in the environment says no.
@@ -51,6 +54,36 @@ MEASURED = {
 """Tokens a second of the 0.6B shape on two cores, 16 texts of 128 tokens; the best instruction set first."""
 
 
+PACKED: dict[Mode, int] = {"bf16": 880_803_840, "int8": 443_154_432}
+"""Bytes that the accelerator packs the block weights of the 0.6B shape into."""
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """What the package qsift-accel does here.
+
+    Attributes:
+        default: the mode that "auto" comes to; None for llama.cpp's own kernels.
+        modes: those that the CPU gains from.
+        onednn: oneDNN's version; None where the plug-in is not loaded.
+        instruction_set: what oneDNN uses of the CPU, such as "AVX512_BF16"; None as above.
+        reason: why it is not loaded, or what the self-check said.
+    """
+
+    default: Mode | None
+    modes: tuple[Mode, ...]
+    onednn: str | None
+    instruction_set: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        if self.onednn is None:
+            return f"off: {self.reason}"
+        parts = [f"{self.default or 'off'} by default", f"oneDNN {self.onednn}", f"{self.instruction_set}"]
+        sizes = ", ".join(f"{mode} {PACKED[mode] / 1e6:.0f} MB" for mode in self.modes)
+        return ", ".join(parts) + (f"; packed, a 0.6B model takes: {sizes}" if sizes else "; this CPU gains nothing")
+
+
 @dataclass(frozen=True)
 class Installation:
     """All that advice depends on.
@@ -69,6 +102,7 @@ class Installation:
         amx_reported: whether the CPU reports AMX.
         amx_possible: whether CPU or build make AMX kernels possible, so that the self-check is needed.
         self_check: its answer; None where it was not run.
+        accelerator: what qsift-accel does; None where llama.cpp does not load.
         cache_folder: where small files are kept that can be lost.
         problem: why llama.cpp does not load; None where it does.
     """
@@ -87,6 +121,7 @@ class Installation:
     amx_reported: bool
     amx_possible: bool
     self_check: SelfCheck | None
+    accelerator: Acceleration | None
     cache_folder: str
     problem: str | None = None
 
@@ -122,13 +157,14 @@ def examine(*, again: bool = False) -> Installation:
     Args:
         again: run the self-check although its answer is kept, and where the CPU has no AMX too.
     """
-    problem = release = check = None
+    problem = release = check = acceleration = None
     build: tuple[str, ...] = ()
     gpu, possible = False, cpu_has_amx()
     try:
         build, release, gpu = features_of_build(build_info()), version(), supports_gpu()
         possible = amx_is_possible()
         check = self_check(again=again) if possible or again else None
+        acceleration = _acceleration(again=again)
     except EngineError as error:
         problem = str(error)
     return Installation(
@@ -146,9 +182,23 @@ def examine(*, again: bool = False) -> Installation:
         amx_reported=cpu_has_amx(),
         amx_possible=possible,
         self_check=check,
+        accelerator=acceleration,
         cache_folder=str(cache_folder()),
         problem=problem,
     )
+
+
+def _acceleration(*, again: bool) -> Acceleration:
+    try:
+        accelerator.require_package()
+        check = self_check("accelerator", again=again)
+        if not check.safe:
+            raise Declined(check.reason)
+        found = accelerator.load()
+    except Declined as reason:
+        return Acceleration(None, (), None, None, str(reason))
+    mode = accelerator_mode(EngineOptions())
+    return Acceleration(mode, found.modes, found.onednn, found.instruction_set, check.reason)
 
 
 def features_of_build(line: str) -> tuple[str, ...]:
@@ -165,7 +215,7 @@ def advise(facts: Installation) -> list[Advice]:
     """Returns what would make this installation work or make it faster, the most important first."""
     if facts.problem:
         return [Advice(facts.problem)]
-    return [*_on_gpu(facts), *_on_build(facts), *_on_quants(facts)]
+    return [*_on_gpu(facts), *_on_build(facts), *_on_accelerator(facts), *_on_quants(facts)]
 
 
 def _on_gpu(facts: Installation) -> Iterator[Advice]:
@@ -196,8 +246,23 @@ def _on_build(facts: Installation) -> Iterator[Advice]:
             yield Advice(f"{reason}{gain} Compile it on this machine.", REBUILD_NATIVE)
 
 
+def _on_accelerator(facts: Installation) -> Iterator[Advice]:
+    gains = {"AVX_VNNI", "AVX512_VNNI", "AVX512_BF16", "AMX_INT8"} & set(facts.cpu_features or ())
+    if (
+        gains
+        and facts.system == "Linux x86_64"
+        and facts.accelerator
+        and facts.accelerator.onednn is None
+        and not facts.gpu
+    ):
+        yield Advice(f"The accelerator is off. {facts.accelerator.reason}")
+
+
 def _on_quants(facts: Installation) -> Iterator[Advice]:
     if facts.gpu:
+        return
+    if facts.accelerator and facts.accelerator.default:
+        yield Advice("Prefer Q8_0 files here: the accelerator unpacks every type once, and Q6_K gains nothing with it.")
         return
     usable = [name for name in facts.build_features if name != "AMX_INT8" or facts.repacked_weights]
     level = _best_measured(usable)

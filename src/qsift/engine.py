@@ -84,7 +84,8 @@ class EngineOptions:
         accel: whether the package qsift-accel, if it is installed, runs the blocks: "bf16" adds next to
             nothing to the error of the file, "int8" is the fastest and smallest, "off" leaves all to
             llama.cpp; "auto" takes $QSIFT_ACCEL, or else bf16 where the CPU gains from it (see
-            `accelerator.AUTO`). Where it cannot be used, llama.cpp computes as without it.
+            `accelerator.AUTO`) and the file is not F16 or F32. Where it cannot be used, llama.cpp
+            computes as without it.
     """
 
     device: Device = "auto"

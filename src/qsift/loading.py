@@ -34,8 +34,8 @@ def load_engine(
     file = open_model(model, task)
     file.require(task)
     options = options or EngineOptions()
-    repacked = extra_buffers(options)
-    return file, LlamaEngine(file, task, options, extra_buffers=repacked, accel=accelerator_mode(options))
+    repacked, mode = extra_buffers(options), accelerator_mode(options, file.quant)
+    return file, LlamaEngine(file, task, options, extra_buffers=repacked, accel=mode)
 
 
 def open_model(model: str | os.PathLike[str], task: Task | None = None) -> ModelFile:

@@ -71,10 +71,14 @@ def extra_buffers(options: EngineOptions) -> bool:
     return check.safe
 
 
-def accelerator_mode(options: EngineOptions) -> Mode | None:
+def accelerator_mode(options: EngineOptions, quant: str | None = None) -> Mode | None:
     """Returns the accelerator's mode as the options, the CPU and the self-check allow it; None: without it.
 
     A wish that cannot be granted is logged. The plug-in is loaded here only after a child has run it.
+
+    Args:
+        options: the wish among them, and the device.
+        quant: type of the file's weights; see `accelerator.choose`.
 
     Raises:
         ValueError: as `accelerator.wish`.
@@ -87,7 +91,7 @@ def accelerator_mode(options: EngineOptions) -> Mode | None:
         check = self_check("accelerator")
         if not check.safe:
             raise Declined(check.reason)
-        return choose(word)
+        return choose(word, quant)
     except Declined as reason:
         level = logging.DEBUG if word == "auto" else logging.WARNING
         logger.log(level, "The accelerator stays off: %s", reason)

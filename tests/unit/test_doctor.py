@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from qsift import doctor
-from qsift.doctor import GPU_WHEELS, MEASURED, REBUILD_CLANG, REBUILD_NATIVE, Installation, advise
+from qsift.doctor import GPU_WHEELS, MEASURED, REBUILD_CLANG, REBUILD_NATIVE, Acceleration, Installation, advise
 from qsift.errors import EngineError
 from qsift.selfcheck import SelfCheck
 
@@ -31,6 +31,7 @@ LAPTOP = Installation(
     amx_reported=False,
     amx_possible=False,
     self_check=None,
+    accelerator=None,
     cache_folder="/cache",
 )
 SERVER = replace(
@@ -123,6 +124,35 @@ def test_no_quant_is_recommended_where_none_was_measured(facts: Installation):
     assert "Prefer" not in reasons(facts)
 
 
+OFF = Acceleration(None, (), None, None, "The package qsift-accel is not installed. Install it with: pip install …")
+ON = Acceleration("bf16", ("bf16", "int8"), "3.2.0", "AVX512_BF16", PASSED.reason)
+
+
+def test_an_accelerator_that_the_cpu_would_gain_from_is_recommended():
+    gaining = replace(LAPTOP, cpu_features=AVX512, build_features=AVX512)
+    assert OFF.reason in reasons(replace(gaining, accelerator=OFF))
+    for facts in (
+        replace(gaining, accelerator=ON),
+        replace(LAPTOP, accelerator=OFF),
+        replace(gaining, accelerator=OFF, system="Darwin arm64"),
+        replace(gaining, accelerator=OFF, gpu=True),
+    ):
+        assert "accelerator is off" not in reasons(facts)
+
+
+def test_with_the_accelerator_the_more_exact_file_is_recommended():
+    assert "Prefer Q8_0" in reasons(replace(LAPTOP, build_features=AVX512, accelerator=ON))
+    assert "Prefer Q6_K" in reasons(replace(LAPTOP, build_features=AVX512, accelerator=OFF))
+
+
+def test_the_accelerator_is_shown_in_one_line():
+    assert str(ON) == (
+        "bf16 by default, oneDNN 3.2.0, AVX512_BF16; packed, a 0.6B model takes: bf16 881 MB, int8 443 MB"
+    )
+    assert str(OFF) == f"off: {OFF.reason}"
+    assert str(Acceleration(None, (), "3.2.0", "AVX2", PASSED.reason)).endswith("this CPU gains nothing")
+
+
 def test_a_gpu_that_the_build_does_not_use_leads_to_its_wheel():
     for kind, command in GPU_WHEELS.items():
         assert commands(replace(LAPTOP, gpu_seen=kind)) == [command]
@@ -144,8 +174,9 @@ def test_flags_and_build_line_are_read_in_the_same_words():
 def test_the_self_check_runs_only_where_it_is_needed_or_asked_for(monkeypatch: pytest.MonkeyPatch):
     calls: list[bool] = []
 
-    def check(*, again: bool) -> SelfCheck:
-        calls.append(again)
+    def check(subject: str = "repacked", *, again: bool) -> SelfCheck:
+        if subject == "repacked":
+            calls.append(again)
         return PASSED
 
     monkeypatch.setattr(doctor, "self_check", check)

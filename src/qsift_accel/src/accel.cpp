@@ -115,6 +115,9 @@ EXPORT const char * qsift_accel_error(void) {
     return told.c_str();
 }
 
+// Makes the next "laying out a weight", "packing a weight" or "a product" fail, for tests; the name must live on.
+EXPORT void qsift_accel_fail(const char * what) { qsift::fails_on_purpose = what; }
+
 EXPORT size_t qsift_accel_packed_bytes(void) { return qsift::packed_bytes; } // of all models in memory
 EXPORT void qsift_accel_set_pack_threads(int n) { qsift::pack_threads = n; }
 
