@@ -24,6 +24,9 @@ _REPACKED = ("Q4_0", "Q4_K", "IQ4_NL")
 def run_bytes(model: Shape, quant: str, task: Task, *, n_tokens: int = 0, repacked: bool = True) -> int:
     """Returns the memory of a process that embeds or reranks on the CPU, with the default options.
 
+    That is without the accelerator, whose packed block weights take the place of the file's: two bytes for each in
+    bf16, one in int8.
+
     Args:
         model: the sizes, such as a ModelSpec.
         quant: a name from `quants.SCHEMES`.

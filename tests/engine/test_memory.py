@@ -17,7 +17,7 @@ from qsift.machine import cpu_has_amx
 from qsift.memory import cache_bytes, compute_bytes, repacked_bytes, run_bytes
 from qsift.specs import ModelSpec, Task
 
-OPTIONS = EngineOptions(device="cpu", threads=1, extra_buffers=False)
+OPTIONS = EngineOptions(device="cpu", threads=1, extra_buffers=False, accel="off")
 
 
 def sized(shape: Shape, task: Task, vocab_size: int) -> ModelSpec:
@@ -57,7 +57,7 @@ def test_the_weights_that_are_kept_twice_are_counted(
 ) -> None:
     if cpu_has_amx():
         pytest.skip("AMX repacks other types")
-    options = EngineOptions(device="cpu", threads=1, extra_buffers=True)
+    options = EngineOptions(device="cpu", threads=1, extra_buffers=True, accel="off")
     with caplog.at_level(logging.DEBUG, "qsift.llama"), Embedder.load(gguf("embed-wide", quant), options=options):
         found = re.search(r"CPU_REPACK model buffer size += +([\d.]+) MiB", caplog.text)
     size = float(found[1]) * 2**20 if found else 0
