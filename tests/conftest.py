@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +16,9 @@ from huggingface_hub import constants
 from qsift.convert import convert
 
 import qsift.hub_modelscope
+
+# Haystack and Ray tell their makers that they are used.
+os.environ.update(HAYSTACK_TELEMETRY_ENABLED="False", RAY_USAGE_STATS_ENABLED="0")
 
 # A busy machine is no fault of the code: properties have no deadline.
 hypothesis.settings.register_profile("qsift", deadline=None)

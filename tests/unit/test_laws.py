@@ -41,6 +41,10 @@ LAYERS = {
         {"cli"},
         {"__main__"},
     ),
+    "src/qsift/integrations": (
+        {"__init__", "lazy_models"},
+        {"langchain"},
+    ),
     "convert": (
         {"config", "ggml", "parallel"},
         {"checkpoint", "evidence"},
@@ -52,6 +56,8 @@ LAYERS = {
         {"__init__"},
     ),
 }
+# What an integration may know of the rest: the library as its users see it.
+SHARED_WITH_INTEGRATIONS = {"embedder", "engine", "errors", "model_file", "reranker", "runner", "vectors"}
 # What convert may know of the rest: facts, the container, and llama.cpp's quantisers.
 SHARED_WITH_CONVERT = {
     "errors",
@@ -74,13 +80,18 @@ DOORS = {
     # Two rooms are locked, an index and the store; the third is the lock of huggingface_hub.
     "filelock": {"src/qsift/hub_huggingface.py", "src/qsift/index_lock.py", "src/qsift/store.py"},
     "gguf": {"convert/gguf_file.py"},
+    "haystack": {"src/qsift/integrations/haystack.py"},
     "huggingface_hub": {"src/qsift/hub_huggingface.py", "src/qsift/hub_upload.py"},
-    "lancedb": {"src/qsift/index_table.py"},
+    "lancedb": {"src/qsift/index_table.py", "src/qsift/integrations/lancedb.py"},
+    "langchain_core": {"src/qsift/integrations/langchain.py"},
     "llama_cpp": {"src/qsift/llama_library.py"},
+    "llama_index": {"src/qsift/integrations/llama_index.py"},
     "modelscope_hub": {"src/qsift/hub_modelscope.py"},
     "qsift_accel": {"src/qsift/accelerator.py"},
+    "mteb": {"src/qsift/integrations/mteb.py"},
     "pypdfium2": {"src/qsift/pdf_text.py"},
-    "pyarrow": {"src/qsift/index_table.py"},
+    "pyarrow": {"src/qsift/index_table.py", "src/qsift/integrations/lancedb.py"},
+    "pydantic": {"src/qsift/integrations/lancedb.py", "src/qsift/integrations/langchain.py"},
     "safetensors": {"convert/checkpoint.py"},
     "tqdm": {
         "convert/__init__.py",
@@ -92,7 +103,8 @@ CONVERT_IS_IMPORTED_BY = {"src/qsift/cli_convert.py", "src/qsift/publishing.py",
 HEAVY = {*DOORS, "torch", "transformers"}
 MAX_LINES = 300
 
-FILES = [path.relative_to(ROOT).as_posix() for folder in LAYERS for path in sorted((ROOT / folder).glob("**/*.py"))]
+PACKAGES = {"src/qsift": "qsift", "src/qsift/integrations": "qsift.integrations", "convert": "qsift.convert"}
+FILES = [path.relative_to(ROOT).as_posix() for folder in LAYERS for path in sorted((ROOT / folder).glob("*.py"))]
 
 
 @dataclass(frozen=True)
@@ -105,7 +117,7 @@ class Import:
 
 
 def package_of(file: str) -> str:
-    return "qsift" if file.startswith("src/") else "qsift.convert"
+    return PACKAGES[Path(file).parent.as_posix()]
 
 
 def parsed(file: str) -> ast.Module:
@@ -138,7 +150,9 @@ def own_imports(file: str) -> list[tuple[Import, str, str]]:
     for item in imports(file):
         parts = item.module.split(".")
         if parts[0] == "qsift":
-            folder, rest = ("convert", parts[2:]) if parts[1:2] == ["convert"] else ("src/qsift", parts[1:])
+            package = ".".join(parts[:2])
+            folder = next((folder for folder, name in PACKAGES.items() if name == package), "src/qsift")
+            rest = parts[PACKAGES[folder].count(".") + 1 :]
             found.append((item, folder, rest[0] if rest else "__init__"))
     return found
 
@@ -165,6 +179,15 @@ def test_a_file_imports_only_from_lower_layers(file: str) -> None:
 def test_convert_knows_only_shared_facts(file: str) -> None:
     found = {module for _, origin, module in own_imports(file) if origin == "src/qsift"}
     assert found <= SHARED_WITH_CONVERT
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("src/")])
+def test_integrations_know_the_library_and_the_library_not_them(file: str) -> None:
+    for item, origin, module in own_imports(file):
+        if "integrations" in Path(file).parts:
+            assert origin != "src/qsift" or module in SHARED_WITH_INTEGRATIONS, f"{file}:{item.line} imports {module}"
+        elif origin == "src/qsift/integrations":
+            assert file == "src/qsift/cli_ray.py" and item.lazy, f"{file}:{item.line} imports an integration"
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.startswith("src/")])
