@@ -9,6 +9,7 @@ import pytest
 
 FRAMEWORKS = {
     "langchain": ("langchain_core", "langchain"),
+    "llama_index": ("llama_index", "llama-index"),
 }
 
 

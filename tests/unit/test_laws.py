@@ -43,7 +43,7 @@ LAYERS = {
     ),
     "src/qsift/integrations": (
         {"__init__", "lazy_models"},
-        {"langchain"},
+        {"langchain", "llama_index"},
     ),
     "convert": (
         {"config", "ggml", "parallel"},
