@@ -32,9 +32,9 @@ def test_a_framework_that_is_not_installed_gets_its_install_line(module: str) ->
     assert sentence.endswith(f"Install it with: pip install 'qsift[{extra}]'.") and f"needs {package}" in sentence
 
 
-def test_the_package_loads_no_framework() -> None:
+def test_the_package_and_the_shape_of_sentence_transformers_load_no_framework() -> None:
     result = run(
-        "import sys, qsift.integrations\n"
+        "import sys, qsift.integrations, qsift.integrations.sentence_transformers\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     loaded = set(result.stdout.split())
