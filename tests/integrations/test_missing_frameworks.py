@@ -10,6 +10,7 @@ import pytest
 FRAMEWORKS = {
     "langchain": ("langchain_core", "langchain"),
     "llama_index": ("llama_index", "llama-index"),
+    "haystack": ("haystack", "haystack"),
 }
 
 
