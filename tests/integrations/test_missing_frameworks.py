@@ -11,6 +11,7 @@ FRAMEWORKS = {
     "langchain": ("langchain_core", "langchain"),
     "llama_index": ("llama_index", "llama-index"),
     "haystack": ("haystack", "haystack"),
+    "lancedb": ("lancedb", "lancedb"),
 }
 
 
