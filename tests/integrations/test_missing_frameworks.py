@@ -12,6 +12,7 @@ FRAMEWORKS = {
     "llama_index": ("llama_index", "llama-index"),
     "haystack": ("haystack", "haystack"),
     "lancedb": ("lancedb", "lancedb"),
+    "mteb": ("mteb", "mteb"),
 }
 
 

@@ -43,7 +43,7 @@ LAYERS = {
     ),
     "src/qsift/integrations": (
         {"__init__", "lazy_models"},
-        {"haystack", "lancedb", "langchain", "llama_index", "sentence_transformers"},
+        {"haystack", "lancedb", "langchain", "llama_index", "mteb", "sentence_transformers"},
     ),
     "convert": (
         {"config", "ggml", "parallel"},
