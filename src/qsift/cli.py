@@ -20,6 +20,7 @@ from .cli_convert import convert
 from .cli_models import models, pull, rm
 from .cli_options import all_of, as_json_option, engine, engine_options, shows_progress, stderr_options
 from .cli_output import Format, opened, print_facts, print_hits, print_json, write_jsonl, write_npy, write_table
+from .cli_ray import RayCommand, embed_with_ray
 from .cli_search import index, search
 from .cli_texts import Texts
 from .prompts import RERANK_TEMPLATES
@@ -46,7 +47,7 @@ for command in (pull, models, rm, convert, search, index):
     cli.add_command(command)
 
 
-@cli.command()
+@cli.command(cls=RayCommand)
 @click.argument("model")
 @click.argument("texts", nargs=-1, metavar="[TEXT]…")
 @_text_options
@@ -58,6 +59,8 @@ for command in (pull, models, rm, convert, search, index):
 @click.option("--format", "form", type=click.Choice(get_args(Format)), help="[default: jsonl; npy for a .npy output]")
 @click.option("--with-text", is_flag=True, help="Repeat each text in its JSON line.")
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="Write to a file instead of stdout.")
+@click.option("--ray", metavar="[ADDRESS]", help="Take MODEL IN OUT, and divide the work on a Ray cluster or here.")
+@click.option("--actors", type=click.IntRange(1), help="Engines, with --ray.  [default: one a GPU or machine]")
 @engine_options
 @stderr_options
 def embed(model: str, texts: tuple[str, ...], **options: Any) -> None:
@@ -65,12 +68,21 @@ def embed(model: str, texts: tuple[str, ...], **options: Any) -> None:
 
     Texts come from arguments, --file and --jsonl, in this order; - reads standard input, a text a
     line. Line n of a file is text n: empty lines are texts too. Files of any size are read as a stream.
+
+    With --ray, IN is a file or a folder of Parquet or JSON lines, or a Lance dataset (*.lance), --field names its
+    column of texts, and OUT, a folder for Parquet or a Lance dataset, gets all its columns and "vector". Run it again
+    to go on where it was stopped.
     """
+    if options["instruction"] is not None and not options["is_query"]:
+        raise click.UsageError("--instruction is for queries, and documents stand bare. Add --query.")
+    if options["ray"] is not None:
+        embed_with_ray(model, texts, options)
+        return
+    if options["actors"] is not None:
+        raise click.UsageError("--actors is for --ray, which divides the work among them.")
     from .embedder import Embedder
 
     source, form, output = _texts(texts, options), _format(options), options["output"]
-    if options["instruction"] is not None and not options["is_query"]:
-        raise click.UsageError("--instruction is for queries, and documents stand bare. Add --query.")
     with Embedder.load(model, options=engine(options)) as embedder:
         instruction = embedder.instruction if options["instruction"] is None else options["instruction"]
         encode = partial(

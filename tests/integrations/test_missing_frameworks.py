@@ -13,6 +13,7 @@ FRAMEWORKS = {
     "haystack": ("haystack", "haystack"),
     "lancedb": ("lancedb", "lancedb"),
     "mteb": ("mteb", "mteb"),
+    "ray": ("ray", "ray"),
 }
 
 

@@ -37,13 +37,14 @@ LAYERS = {
         {"__init__"},
         {"doctor", "cli_console", "cli_output", "cli_texts"},
         {"cli_options"},
-        {"cli_convert", "cli_models", "cli_search"},
+        {"cli_convert", "cli_models", "cli_ray", "cli_search"},
         {"cli"},
         {"__main__"},
     ),
     "src/qsift/integrations": (
-        {"__init__", "lazy_models"},
-        {"haystack", "lancedb", "langchain", "llama_index", "mteb", "sentence_transformers"},
+        {"__init__", "lazy_models", "partitions"},
+        {"columns"},
+        {"haystack", "lancedb", "langchain", "llama_index", "mteb", "ray", "sentence_transformers"},
     ),
     "convert": (
         {"config", "ggml", "parallel"},
@@ -57,7 +58,10 @@ LAYERS = {
     ),
 }
 # What an integration may know of the rest: the library as its users see it.
-SHARED_WITH_INTEGRATIONS = {"embedder", "engine", "errors", "model_file", "reranker", "runner", "vectors"}
+SHARED_WITH_INTEGRATIONS = {"embedder", "engine", "errors", "model_file", "reranker", "runner", "vectors"} | {
+    "fingerprint",
+    "loading",
+}
 # What convert may know of the rest: facts, the container, and llama.cpp's quantisers.
 SHARED_WITH_CONVERT = {
     "errors",
@@ -75,13 +79,14 @@ DOORS = {
     "charset_normalizer": {"src/qsift/text_files.py"},
     "click": {
         f"src/qsift/cli{part}.py"
-        for part in ("", "_console", "_convert", "_models", "_options", "_output", "_search", "_texts")
+        for part in ("", "_console", "_convert", "_models", "_options", "_output", "_ray", "_search", "_texts")
     },
     # Two rooms are locked, an index and the store; the third is the lock of huggingface_hub.
     "filelock": {"src/qsift/hub_huggingface.py", "src/qsift/index_lock.py", "src/qsift/store.py"},
     "gguf": {"convert/gguf_file.py"},
     "haystack": {"src/qsift/integrations/haystack.py"},
     "huggingface_hub": {"src/qsift/hub_huggingface.py", "src/qsift/hub_upload.py"},
+    "lance": {"src/qsift/integrations/partitions.py"},
     "lancedb": {"src/qsift/index_table.py", "src/qsift/integrations/lancedb.py"},
     "langchain_core": {"src/qsift/integrations/langchain.py"},
     "llama_cpp": {"src/qsift/llama_library.py"},
@@ -90,8 +95,12 @@ DOORS = {
     "qsift_accel": {"src/qsift/accelerator.py"},
     "mteb": {"src/qsift/integrations/mteb.py"},
     "pypdfium2": {"src/qsift/pdf_text.py"},
-    "pyarrow": {"src/qsift/index_table.py", "src/qsift/integrations/lancedb.py"},
+    "pyarrow": {
+        "src/qsift/index_table.py",
+        *(f"src/qsift/integrations/{name}.py" for name in ("columns", "lancedb", "partitions", "ray")),
+    },
     "pydantic": {"src/qsift/integrations/lancedb.py", "src/qsift/integrations/langchain.py"},
+    "ray": {"src/qsift/integrations/ray.py"},
     "safetensors": {"convert/checkpoint.py"},
     "tqdm": {
         "convert/__init__.py",
