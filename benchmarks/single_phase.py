@@ -13,7 +13,7 @@ from llama_cpp import llama_cpp as lib
 from numpy.typing import NDArray
 
 from qsift.batching import Limits, plan
-from qsift.llama import DEFAULT_BATCH_TOKENS
+from qsift.llama_context import DEFAULT_BATCH_TOKENS
 from qsift.llama_library import LlamaModel
 
 MAX_SEQUENCES = 63

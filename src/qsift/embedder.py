@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -19,7 +19,7 @@ from .model_file import ModelFile
 from .prompts import QUERY_INSTRUCTION, Prompt, document_prompt, query_prompt
 from .runner import LengthLimit, Runner, as_list, length_limit
 from .specs import MIN_DIM
-from .tokenization import PromptEncoder, TokenIds, Tokenizer, check_text
+from .tokenization import Encoded, PromptEncoder, TokenIds, Tokenizer, check_text
 from .vectors import Precision, check_dim, check_precision, normalize, quantize, similarity
 
 
@@ -159,18 +159,55 @@ class Embedder:
             InputTooLongError: too long, and ``truncate`` is False.
             NonFiniteError, EngineError: from the engine.
         """
-        dim = check_dim(truncate_dim, width=self.width, min_dim=self._min_dim)
-        check_precision(precision)
         limit = length_limit(self.engine, max_tokens, truncate=truncate, kind="Text")
-        finish = _Finish(dim, normalize_embeddings, precision)
-        to_prompt: Callable[[str], Prompt] = document_prompt
-        if instruction is not None:
-            to_prompt = partial(query_prompt, instruction=check_text(instruction, 0, kind="Instruction"))
+        finish = self._finish(truncate_dim, normalize_embeddings, precision)
+        to_prompt = _prompt_maker(instruction)
         if isinstance(texts, Iterator):
             return self._stream(texts, to_prompt, limit, finish, show_progress=show_progress_bar)
         if isinstance(texts, str):
             return self._matrix([texts], to_prompt, limit, finish, show_progress=show_progress_bar)[0]
         return self._matrix(as_list(texts, "texts"), to_prompt, limit, finish, show_progress=show_progress_bar)
+
+    def prepare(
+        self,
+        texts: Sequence[str | TokenIds],
+        *,
+        instruction: str | None = None,
+        max_tokens: int | None = None,
+        truncate: bool = True,
+    ) -> list[Encoded]:
+        """Returns what `encode` gives the engine, for a caller that drives the engine itself.
+
+        Such a caller, as the server is one, decodes the ids of many calls together, and passes the
+        rows of each to `finish`. Longer texts are cut without a warning: `Encoded.n_tokens` tells.
+
+        Args:
+            texts: strs, or (n,) int32 ids of this model's tokenizer; an end token behind them is optional.
+            instruction, max_tokens, truncate: as `encode`.
+
+        Raises:
+            TypeError, ValueError: not a text, a lone surrogate, an id outside the vocabulary; names the index.
+            InputTooLongError: too long, and ``truncate`` is False.
+        """
+        limit = length_limit(self.engine, max_tokens, truncate=truncate, kind="Text")
+        to_prompt = _prompt_maker(instruction)
+        encoded = []
+        for index, text in enumerate(texts):
+            ids = self._text_ids(text, index) if isinstance(text, np.ndarray) else None
+            prompt = to_prompt(check_text(text if ids is None else "", index))
+            encoded.append(self._runner.encode(prompt, index, limit, text_ids=ids))
+        return encoded
+
+    def finish(
+        self,
+        rows: NDArray[np.float32],
+        *,
+        truncate_dim: int | None = None,
+        normalize_embeddings: bool = True,
+        precision: Precision = "float32",
+    ) -> NDArray[Any]:
+        """Returns the vectors, (n, dim), that the engine's rows, (n, width) float32, become; arguments as `encode`."""
+        return self._finish(truncate_dim, normalize_embeddings, precision)(rows)
 
     def similarity(self, a: Any, b: Any, *, precision: Precision | None = None) -> NDArray[np.float32]:
         """Returns the (n, m) cosines of the rows of ``a`` with the rows of ``b``; see `vectors.similarity`."""
@@ -197,6 +234,19 @@ class Embedder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _finish(self, truncate_dim: int | None, normalized: bool, precision: Precision) -> _Finish:
+        check_precision(precision)
+        return _Finish(check_dim(truncate_dim, width=self.width, min_dim=self._min_dim), normalized, precision)
+
+    def _text_ids(self, ids: TokenIds, index: int) -> TokenIds:
+        outside = ids[(ids < 0) | (ids >= self.file.n_vocab)]
+        if len(outside):
+            raise ValueError(
+                f"Text {index} holds the token id {outside[0]}; this model's ids go from 0 to {self.file.n_vocab - 1}."
+            )
+        end = self._encoder.encode(document_prompt("")).ids[-1]
+        return ids[:-1] if len(ids) and ids[-1] == end else ids
 
     def _matrix(
         self,
@@ -228,6 +278,12 @@ class Embedder:
         prompts = (to_prompt(check_text(text, index)) for index, text in enumerate(texts))
         for part in self._runner.rows(prompts, limit, show_progress=show_progress):
             yield from finish(part)
+
+
+def _prompt_maker(instruction: str | None) -> Callable[[str], Prompt]:
+    if instruction is None:
+        return document_prompt
+    return partial(query_prompt, instruction=check_text(instruction, 0, kind="Instruction"))
 
 
 @dataclass(frozen=True)

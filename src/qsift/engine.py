@@ -22,6 +22,24 @@ OnProgress = Callable[[int], None]
 """Called after each batch with the number of sequences that it finished."""
 
 
+class Stepper(Protocol):
+    """One long sequence that is computed a few tokens at a time."""
+
+    @property
+    def remaining(self) -> int:
+        """How many tokens are still to be decoded."""
+        ...
+
+    def advance(self, n_tokens: int) -> NDArray[np.float32] | None:
+        """Decodes about ``n_tokens`` more and returns the row, as `Engine.decode` gives it, after the last; else None.
+
+        Raises:
+            NonFiniteError: NaN or Inf, also when computed once more.
+            EngineError: llama.cpp refused or failed.
+        """
+        ...
+
+
 class Engine(Protocol):
     """Runs a model over token ids."""
 
@@ -55,6 +73,16 @@ class Engine(Protocol):
         Raises:
             NonFiniteError: NaN or Inf for a sequence, also when computed alone.
             EngineError: llama.cpp refused or failed; the next call works all the same.
+        """
+        ...
+
+    def stepper(self, sequence: TokenIds) -> Stepper:
+        """Returns a computation of one long sequence that leaves room for `decode` between its steps.
+
+        One at a time: a new one takes the place of the last.
+
+        Args:
+            sequence: as one of `decode`.
         """
         ...
 

@@ -1,12 +1,12 @@
 """How much memory a model takes to run, by its shape. Arithmetic; nothing is loaded.
 
-What llama.cpp allocates is known from its settings in `llama`; the process around it was measured once
+What llama.cpp allocates is known from its settings in `llama_context`; the process around it was measured once
 (`benchmarks/model_sizes.py`), and so was which of a block's rows are alive at the same time.
 """
 
 from __future__ import annotations
 
-from .llama import CELLS_STEP, DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
+from .llama_context import CELLS_STEP, DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
 from .sizes import typed_weights, weight_bytes
 from .specs import Task
 from .weights import Shape

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +17,7 @@ from .loading import load_engine
 from .model_file import ModelFile
 from .prompts import RERANK_TEMPLATES
 from .runner import Runner, as_list, length_limit
-from .tokenization import PromptEncoder, TokenIds, Tokenizer, check_text
+from .tokenization import Encoded, PromptEncoder, TokenIds, Tokenizer, check_text
 
 Pair = tuple[str, str]
 
@@ -192,6 +192,48 @@ class Reranker:
         )
         scores = _scores(np.concatenate([np.empty((0, 2), np.float32), *found]), raw=raw_scores)[inverse]
         return float(scores[0]) if single else scores
+
+    def prepare(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        instruction: str | None = None,
+        max_tokens: int | None = None,
+        max_document_tokens: int | None = None,
+        truncate: bool = True,
+    ) -> list[Encoded]:
+        """Returns what `rank` gives the engine, for a caller that drives the engine itself.
+
+        Such a caller, as the server is one, decodes the ids of many calls together, and passes the
+        rows of each to `finish`. Longer documents are cut without a warning: `Encoded.n_tokens` tells.
+
+        Args:
+            query, documents: as `rank`.
+            instruction, max_tokens, truncate: as `predict`.
+            max_document_tokens: longest document in tokens, at least 1, the rest of the prompt not counted;
+                a longer one is cut, or refused. None means what ``max_tokens`` leaves.
+
+        Raises:
+            TypeError, ValueError: not a text, a lone surrogate; names the index.
+            InputTooLongError: as `predict`.
+        """
+        limit = length_limit(self.engine, max_tokens, truncate=truncate, kind="Document")
+        query = check_text(query, 0, kind="Query")
+        sentence = self.instruction if instruction is None else check_text(instruction, 0, kind="Instruction")
+        texts = [check_text(text, index, kind="Document") for index, text in enumerate(documents)]
+        if max_document_tokens is not None:
+            if max_document_tokens < 1:
+                raise ValueError(f"max_document_tokens is {max_document_tokens}; the smallest allowed is 1.")
+            empty = self.template.prompt(query, "", sentence)
+            rest = len(self._encoder.encode(replace(empty, body=empty.body[: empty.fixed])).ids)
+            limit = replace(limit, max_tokens=min(limit.max_tokens, rest + max_document_tokens))
+        prompts = (self.template.prompt(query, text, sentence) for text in texts)
+        return [self._runner.encode(prompt, index, limit) for index, prompt in enumerate(prompts)]
+
+    def finish(self, rows: NDArray[np.float32], *, raw_scores: bool = False) -> NDArray[np.float32]:
+        """Returns the scores, (n,) float32, that the engine's rows, (n, 2) float32, become; see `predict`."""
+        return _scores(rows, raw=raw_scores)
 
     def token_ids(self, query: str, document: str, *, instruction: str | None = None) -> TokenIds:
         """Returns what the model sees of a pair: (n,) int32, template included."""

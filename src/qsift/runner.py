@@ -16,7 +16,7 @@ from .batching import unique
 from .engine import Engine
 from .errors import InputTooLongError, NonFiniteError
 from .prompts import Prompt
-from .tokenization import Encoded, PromptEncoder
+from .tokenization import Encoded, PromptEncoder, TokenIds
 
 WINDOW = 1024
 """Prompts that are tokenised, sorted and decoded together; bounds the memory of a stream."""
@@ -97,7 +97,7 @@ class Runner:
         with _progress_bar(total, limit.kind) if show_progress else nullcontext() as bar:
             while window := list(islice(source, WINDOW)):
                 places = range(start, start + len(window)) if positions is None else positions[start:]
-                encoded = [self._encode(prompt, place, limit) for prompt, place in zip(window, places, strict=False)]
+                encoded = [self.encode(prompt, place, limit) for prompt, place in zip(window, places, strict=False)]
                 _warn_of_cuts(encoded, places, limit)
                 firsts, inverse = unique([item.ids.tobytes() for item in encoded])
                 distinct, stems = [encoded[i].ids for i in firsts], [encoded[i].stems for i in firsts]
@@ -112,8 +112,19 @@ class Runner:
                 yield rows[inverse]
                 start += len(window)
 
-    def _encode(self, prompt: Prompt, index: int, limit: LengthLimit) -> Encoded:
-        encoded = self.encoder.encode(prompt, limit.max_tokens if limit.truncate else None)
+    def encode(self, prompt: Prompt, index: int, limit: LengthLimit, *, text_ids: TokenIds | None = None) -> Encoded:
+        """Returns the ids of a prompt, within the limit.
+
+        Args:
+            prompt: the prompt.
+            index: where the caller's list has it, for messages.
+            limit: what to do if it is long.
+            text_ids: the user's text behind it, where that comes as ids; see `PromptEncoder.encode`.
+
+        Raises:
+            InputTooLongError: over the limit and not to be cut, or nothing of the body would remain.
+        """
+        encoded = self.encoder.encode(prompt, limit.max_tokens if limit.truncate else None, text_ids=text_ids)
         if len(encoded.ids) > limit.max_tokens:
             advice = None
             if limit.truncate:

@@ -61,14 +61,21 @@ class PromptEncoder:
         # A splitter counts each passage's tokens just before the passage is embedded.
         self._recent_ids = lru_cache(maxsize=_RECENT)(self._encode_body)
 
-    def encode(self, prompt: Prompt, max_tokens: int | None = None) -> Encoded:
+    def encode(self, prompt: Prompt, max_tokens: int | None = None, *, text_ids: TokenIds | None = None) -> Encoded:
         """Returns the ids of a prompt, cut to ``max_tokens`` if that is given and possible.
 
         Where the limit does not even hold head, tail and the fixed part of the body, the ids come
         back whole: `Encoded.ids` is then longer than the limit, and the caller must refuse it.
+
+        Args:
+            prompt: the prompt.
+            max_tokens: the limit; None cuts nothing.
+            text_ids: the user's text, where that comes as ids; it stands behind the body, whose text ends before it.
         """
         head, tail = self._template_ids(prompt.head), self._template_ids(prompt.tail)
         body = self._body_ids(prompt.body)
+        if text_ids is not None:
+            body = np.concatenate((body, text_ids))
         n_tokens = len(head) + len(body) + len(tail)
         if max_tokens is not None and n_tokens > max_tokens:
             keep = max_tokens - len(head) - len(tail)

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qsift import Embedder, EngineError, EngineOptions, NonFiniteError, Reranker
-from qsift import llama as llama_module
 from qsift.gguf_header import read_header
 from qsift.llama import LlamaEngine
+from qsift.llama_context import Context
 from qsift.llama_library import library
 
 Gguf = Callable[..., Path]
@@ -53,13 +53,13 @@ def plain(gguf: Gguf) -> Iterator[Embedder]:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Lists how many tokens each decode call of llama.cpp was given from now on."""
     calls: list[int] = []
-    original = llama_module._Context._decode
+    original = Context._decode
 
     def counted(self: Any, ids: np.ndarray, *rest: Any, **options: Any) -> None:
         calls.append(len(ids))
         original(self, ids, *rest, **options)
 
-    monkeypatch.setattr(llama_module._Context, "_decode", counted)
+    monkeypatch.setattr(Context, "_decode", counted)
     return calls
 
 

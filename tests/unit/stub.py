@@ -63,6 +63,9 @@ class StubEngine:
             on_progress(len(rows))
         return np.array(rows, np.float32).reshape(len(rows), self.width)
 
+    def stepper(self, sequence: TokenIds) -> StubStepper:
+        return StubStepper(self, sequence)
+
     def row(self, ids: TokenIds) -> np.ndarray:
         counts = np.bincount(ids % self.width, minlength=self.width).astype(np.float32)
         counts[0] += float((ids * np.arange(len(ids))).sum() % 101) / 101
@@ -70,6 +73,22 @@ class StubEngine:
 
     def close(self) -> None:
         self.closed = True
+
+
+class StubStepper:
+    """Counts its tokens down, then gives the row of the whole."""
+
+    def __init__(self, engine: StubEngine, sequence: TokenIds) -> None:
+        self.engine, self.sequence, self.remaining = engine, sequence, len(sequence)
+
+    def advance(self, n_tokens: int) -> np.ndarray | None:
+        self.engine.calls.append([self.sequence[len(self.sequence) - self.remaining :][:n_tokens].tolist()])
+        self.remaining = max(0, self.remaining - n_tokens)
+        if self.remaining:
+            return None
+        if self.engine.poison in self.sequence:
+            raise NonFiniteError(0)
+        return self.engine.row(self.sequence)
 
 
 def model_file(task: Task, width: int = 64, **changes: object) -> ModelFile:

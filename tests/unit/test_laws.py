@@ -24,9 +24,15 @@ LAYERS = {
         {"gguf_header", "hub_client", "index_lock", "manifest", "names", "passages", "tokenization", "weights"},
         {"batching", "engine", "html_text", "hub_huggingface", "hub_modelscope", "index_batches", "index_ranking"}
         | {"model_file", "pdf_text", "quants", "store"},
+<<<<<<< HEAD
         {"documents", "fingerprint", "hub", "hub_upload", "index_table", "llama_batch", "llama_library"}
         | {"runner", "sizes"},
         {"accelerator", "index_retrieval", "index_settings", "llama_rows", "pull_plan"},
+=======
+        {"documents", "fingerprint", "hub", "hub_upload", "index_table", "llama_library", "runner", "sizes"},
+        {"index_retrieval", "index_settings", "llama_rows", "pull_plan"},
+        {"llama_context"},
+>>>>>>> e87f5f7 (Let a caller drive the engine: prepare, decode, finish; long texts in steps, with others between them)
         {"llama"},
         {"memory", "pull", "selfcheck"},
         {"loading"},
