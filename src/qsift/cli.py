@@ -22,6 +22,7 @@ from .cli_options import all_of, as_json_option, engine, engine_options, shows_p
 from .cli_output import Format, opened, print_facts, print_hits, print_json, write_jsonl, write_npy, write_table
 from .cli_ray import RayCommand, embed_with_ray
 from .cli_search import index, search
+from .cli_serve import serve
 from .cli_texts import Texts
 from .prompts import RERANK_TEMPLATES
 from .vectors import PRECISIONS
@@ -43,7 +44,7 @@ def cli() -> None:
     """Qwen3-Embedding and Qwen3-Reranker on llama.cpp."""
 
 
-for command in (pull, models, rm, convert, search, index):
+for command in (pull, models, rm, convert, search, index, serve):
     cli.add_command(command)
 
 

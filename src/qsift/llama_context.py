@@ -7,7 +7,6 @@ sequences share is decoded once and its cells are lent to all of them, in later 
 
 from __future__ import annotations
 
-import ctypes
 import weakref
 from collections.abc import Sequence
 from itertools import takewhile
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from .engine import EngineOptions
 from .errors import EngineError
+from .llama_batch import Batch
 from .llama_library import LlamaModel, held_interrupts, last_complaint, library, memory_error
 from .llama_rows import Reader
 from .machine import physical_cores
@@ -52,6 +52,8 @@ class Context:
         flash = options.flash_attention
         if flash is None and options.cache_type == "f32":
             flash = False  # it would cast the cache to F16 first
+        elif flash is None and model.is_packed:
+            flash = True  # llama.cpp's own choice is off, where attention does not run on the CPU backend
         params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO if flash is None else int(flash)
         cache_type, relative_size = _CACHE_TYPES[options.cache_type]
         params.type_k = params.type_v = cache_type
@@ -146,26 +148,3 @@ class Context:
             if code != 0:
                 reason = {1: "the cache is full", 2: "the call was aborted"}.get(code, last_complaint())
                 raise EngineError(f"llama.cpp failed to decode {len(ids[piece])} tokens: {reason}.", code=code)
-
-
-class Batch:
-    """A llama_batch over numpy arrays, which it keeps alive."""
-
-    def __init__(
-        self, lib: Any, ids: NDArray[Any], positions: NDArray[Any], sequences: NDArray[Any], *, output: bool
-    ) -> None:
-        n = len(ids)
-        numbers = np.ascontiguousarray(sequences, np.int32)
-        # seq_id is an array of pointers, each to the one sequence of its token.
-        pointers = numbers.ctypes.data + 4 * np.arange(n, dtype=np.uintp)
-        fields: dict[str, NDArray[Any]] = {
-            "token": np.ascontiguousarray(ids, np.int32),
-            "pos": np.ascontiguousarray(positions, np.int32),
-            "n_seq_id": np.ones(n, np.int32),
-            "seq_id": pointers,
-            "logits": np.full(n, output, np.int8),
-        }
-        self._kept = (numbers, fields)
-        types = dict(lib.llama_batch._fields_)
-        views = {name: ctypes.cast(array.ctypes.data, types[name]) for name, array in fields.items()}
-        self.struct = lib.llama_batch(n_tokens=n, embd=None, **views)

@@ -24,15 +24,10 @@ LAYERS = {
         {"gguf_header", "hub_client", "index_lock", "manifest", "names", "passages", "tokenization", "weights"},
         {"batching", "engine", "html_text", "hub_huggingface", "hub_modelscope", "index_batches", "index_ranking"}
         | {"model_file", "pdf_text", "quants", "store"},
-<<<<<<< HEAD
         {"documents", "fingerprint", "hub", "hub_upload", "index_table", "llama_batch", "llama_library"}
         | {"runner", "sizes"},
         {"accelerator", "index_retrieval", "index_settings", "llama_rows", "pull_plan"},
-=======
-        {"documents", "fingerprint", "hub", "hub_upload", "index_table", "llama_library", "runner", "sizes"},
-        {"index_retrieval", "index_settings", "llama_rows", "pull_plan"},
         {"llama_context"},
->>>>>>> e87f5f7 (Let a caller drive the engine: prepare, decode, finish; long texts in steps, with others between them)
         {"llama"},
         {"memory", "pull", "selfcheck"},
         {"loading"},
@@ -43,7 +38,7 @@ LAYERS = {
         {"__init__"},
         {"doctor", "cli_console", "cli_output", "cli_texts"},
         {"cli_options"},
-        {"cli_convert", "cli_models", "cli_ray", "cli_search"},
+        {"cli_convert", "cli_models", "cli_ray", "cli_search", "cli_serve"},
         {"cli"},
         {"__main__"},
     ),
@@ -51,6 +46,17 @@ LAYERS = {
         {"__init__", "lazy_models", "partitions"},
         {"columns"},
         {"haystack", "lancedb", "langchain", "llama_index", "mteb", "ray", "sentence_transformers"},
+    ),
+    # The server stands above the library, and knows nothing of the command line.
+    "src/qsift/server": (
+        {"fair_queue", "off_loop", "settings"},
+        {"batcher"},
+        {"metrics", "problems"},
+        {"bodies", "gate", "lanes"},
+        {"ollama", "openai", "rerank", "status", "tei"},
+        {"app"},
+        {"process"},
+        {"__init__"},
     ),
     "convert": (
         {"config", "ggml", "parallel"},
@@ -80,12 +86,18 @@ SHARED_WITH_CONVERT = {
     "specs",
     "weights",
 }
+# The server's files that each speak a dialect.
+ENDPOINTS = ("ollama", "openai", "rerank", "status", "tei")
 # Foreign packages and the files that may import them; numpy is everywhere.
 DOORS = {
     "charset_normalizer": {"src/qsift/text_files.py"},
     "click": {
         f"src/qsift/cli{part}.py"
-        for part in ("", "_console", "_convert", "_models", "_options", "_output", "_ray", "_search", "_texts")
+        for part in ("", "_console", "_convert", "_models", "_options", "_output", "_ray", "_search", "_serve", "_texts")
+    },
+    "fastapi": {
+        f"src/qsift/server/{name}.py"
+        for name in (*("app", "bodies", "gate", "lanes", "off_loop", "problems"), *ENDPOINTS)
     },
     # Two rooms are locked, an index and the store; the third is the lock of huggingface_hub.
     "filelock": {"src/qsift/hub_huggingface.py", "src/qsift/index_lock.py", "src/qsift/store.py"},
@@ -98,27 +110,42 @@ DOORS = {
     "llama_cpp": {"src/qsift/llama_library.py"},
     "llama_index": {"src/qsift/integrations/llama_index.py"},
     "modelscope_hub": {"src/qsift/hub_modelscope.py"},
-    "qsift_accel": {"src/qsift/accelerator.py"},
     "mteb": {"src/qsift/integrations/mteb.py"},
+    "orjson": {"src/qsift/server/off_loop.py"},
+    "prometheus_client": {"src/qsift/server/metrics.py"},
     "pypdfium2": {"src/qsift/pdf_text.py"},
     "pyarrow": {
         "src/qsift/index_table.py",
         *(f"src/qsift/integrations/{name}.py" for name in ("columns", "lancedb", "partitions", "ray")),
     },
-    "pydantic": {"src/qsift/integrations/lancedb.py", "src/qsift/integrations/langchain.py"},
+    "pydantic": {
+        *(f"src/qsift/integrations/{name}.py" for name in ("lancedb", "langchain")),
+        *(f"src/qsift/server/{name}.py" for name in ("bodies", *ENDPOINTS)),
+    },
+    "pydantic_core": {"src/qsift/server/bodies.py"},
+    "qsift_accel": {"src/qsift/accelerator.py"},
     "ray": {"src/qsift/integrations/ray.py"},
     "safetensors": {"convert/checkpoint.py"},
+    "starlette": {"src/qsift/server/app.py", "src/qsift/server/gate.py"},
     "tqdm": {
         "convert/__init__.py",
         *(f"src/qsift/{name}.py" for name in ("cli_search", "hub_huggingface", "pull", "runner")),
     },
+    "uvicorn": {"src/qsift/server/process.py"},
 }
+# The command that serves, and nothing else of the library.
+SERVER_IS_IMPORTED_BY = {"src/qsift/cli_serve.py"}
 # The commands that convert, and what converts a checkpoint that was fetched by its name.
 CONVERT_IS_IMPORTED_BY = {"src/qsift/cli_convert.py", "src/qsift/publishing.py", "src/qsift/pull.py"}
 HEAVY = {*DOORS, "torch", "transformers"}
 MAX_LINES = 300
 
-PACKAGES = {"src/qsift": "qsift", "src/qsift/integrations": "qsift.integrations", "convert": "qsift.convert"}
+PACKAGES = {
+    "src/qsift": "qsift",
+    "src/qsift/integrations": "qsift.integrations",
+    "src/qsift/server": "qsift.server",
+    "convert": "qsift.convert",
+}
 FILES = [path.relative_to(ROOT).as_posix() for folder in LAYERS for path in sorted((ROOT / folder).glob("*.py"))]
 
 
@@ -211,6 +238,13 @@ def test_only_the_command_line_and_pull_import_convert_and_only_when_they_are_ca
         if origin == "convert":
             assert file in CONVERT_IS_IMPORTED_BY, f"{file}:{item.line}"
             assert item.lazy, f"{file}:{item.line} imports convert at its top"
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if not file.startswith("src/qsift/server/")])
+def test_only_its_command_imports_the_server_and_only_when_it_is_called(file: str) -> None:
+    for item, origin, _ in own_imports(file):
+        if origin == "src/qsift/server":
+            assert file in SERVER_IS_IMPORTED_BY and item.lazy, f"{file}:{item.line}"
 
 
 @pytest.mark.parametrize("file", FILES)

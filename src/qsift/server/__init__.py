@@ -1,0 +1,7 @@
+"""The HTTP server: `qsift serve`, and `create_app` for those who bring their own. Needs the extra ``server``."""
+
+from .app import create_app
+from .process import serve
+from .settings import ServerOptions
+
+__all__ = ["ServerOptions", "create_app", "serve"]

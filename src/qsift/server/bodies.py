@@ -1,0 +1,62 @@
+"""Bodies of requests: read within the limits and checked against a shape, off the event loop where they are large."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from .off_loop import off_loop
+from .problems import ProblemError
+
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+Instruction = Annotated[
+    str | None,
+    Field(description="One sentence that says what a query searches for; with it the inputs are queries."),
+]
+
+
+class Shape(BaseModel):
+    """A JSON object of a request. Types are exact; fields that it does not know are left alone."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+S = TypeVar("S", bound=Shape)
+
+
+async def read(request: Request, shape: type[S]) -> S:
+    """Returns the body as a shape.
+
+    Raises:
+        ProblemError: unreadable, too large, too slow, or of another shape; names the field.
+    """
+    body = await request.body()
+    try:
+        return await off_loop(len(body), shape.model_validate_json, body)
+    except ValidationError as error:
+        raise _problem(error.errors(include_url=False, include_input=False), shape) from None
+
+
+def documented_body(shape: type[Shape]) -> dict[str, Any]:
+    """Returns a shape for an endpoint's OpenAPI document."""
+    schema = shape.model_json_schema()
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _problem(errors: Sequence[ErrorDetails], shape: type[Shape]) -> ProblemError:
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        return ProblemError("unreadable", f"The body is no JSON that can be read: {first['msg']}.")
+    if not first["loc"]:
+        return ProblemError("invalid", f"The body: {first['msg']}.")
+    name = str(first["loc"][0])
+    several = sum(error["loc"][:1] == first["loc"][:1] for error in errors) > 1
+    field = shape.model_fields.get(name)
+    if several and field is not None and field.description:
+        return ProblemError("invalid", f"{name!r} is none of what is allowed: {field.description}", param=name)
+    place = ".".join(map(str, first["loc"]))
+    return ProblemError("invalid", f"{place!r}: {first['msg']}.", param=name)

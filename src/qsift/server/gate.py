@@ -1,0 +1,159 @@
+"""What every request passes: host, origin, key, size and time of its body; then the log and the figures.
+
+An ASGI middleware. It sees no texts, and the log has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers, MutableHeaders
+
+from .metrics import Metrics
+from .problems import ProblemError, answer, dialect_of, problem_of
+from .settings import ServerOptions
+
+logger = logging.getLogger("qsift.server")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json"})
+"""Paths that need no key: they say nothing of texts or models."""
+
+
+class Gate:
+    """Stands before an app.
+
+    Attributes:
+        is_draining: whether the server is about to end: answers then close their connections.
+    """
+
+    def __init__(self, app: FastAPI, options: ServerOptions, metrics: Metrics) -> None:
+        self.is_draining = False
+        self._app, self._options, self._metrics = app, options, metrics
+        self._keys = [_digest(key) for key in options.api_keys]
+        # Any other path is counted as one, or callers could fill the memory with names.
+        self._paths = frozenset(app.openapi()["paths"]) | OPEN_PATHS
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Lets a request through, or answers it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        visit = _Visit(self, scope, receive, send)
+        try:
+            scope["state"]["key"] = self._admit(scope)
+            await self._app(scope, visit.receive, visit.send)
+        except ProblemError as error:
+            await answer(problem_of(error), dialect_of(scope["path"]))(scope, receive, visit.send)
+        finally:
+            self._tell(scope, visit)
+
+    def _admit(self, scope: MutableMapping[str, Any]) -> int | None:
+        """Returns the number of the key that a request shows, None where none is needed."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        origin = headers.get("origin")
+        # A page of another site can post here without asking; it cannot hide where it comes from.
+        if origin is not None and urlsplit(origin).netloc != host:
+            raise ProblemError("not allowed", "Web pages of other origins are not answered.")
+        if self._options.hosts is not None and _name(host) not in self._options.hosts:
+            raise ProblemError("not allowed", f"The Host header names {_name(host)[:200]!r}, which is not this server.")
+        size = headers.get("content-length", "")
+        if size.isdecimal() and int(size[:20]) > self._options.max_body:
+            raise self.too_large()
+        return self._key(headers.get("authorization", "")) if scope["path"] not in OPEN_PATHS else None
+
+    def _key(self, authorization: str) -> int | None:
+        if not self._keys:
+            return None
+        scheme, _, shown = authorization.partition(" ")
+        digest = _digest(shown.strip())
+        # All are compared, each in constant time.
+        matches = [hmac.compare_digest(digest, key) for key in self._keys]
+        if scheme.lower() != "bearer" or not any(matches):
+            raise ProblemError("no key", "The API key is missing or wrong. Send it as: Authorization: Bearer KEY.")
+        return matches.index(True)
+
+    def too_large(self) -> ProblemError:
+        """Returns the refusal of a body."""
+        return ProblemError(
+            "too large", f"The body is larger than the {self._options.max_body} bytes that are allowed."
+        )
+
+    @property
+    def options(self) -> ServerOptions:
+        """The limits."""
+        return self._options
+
+    def _tell(self, scope: MutableMapping[str, Any], visit: _Visit) -> None:
+        seconds = time.monotonic() - visit.started
+        path = scope["path"] if scope["path"] in self._paths else "other"
+        self._metrics.answered(path, visit.status, seconds)
+        if logger.isEnabledFor(logging.INFO):
+            client = scope["client"][0] if scope.get("client") else "-"
+            told = scope["state"].get("told", "")
+            logger.info("%s %s %s %d %.1f ms %s", client, scope["method"], path, visit.status, seconds * 1000, told)
+
+
+class _Visit:
+    """One request and its answer."""
+
+    def __init__(self, gate: Gate, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        self.started = time.monotonic()
+        self.status = 499  # what nginx calls a client that went before its answer
+        self._gate, self._receive, self._send = gate, receive, send
+        self._deadline = self.started + gate.options.body_timeout
+        self._size = 0
+        self._is_whole = False
+        scope.setdefault("state", {})
+
+    async def receive(self) -> Message:
+        """Returns the next part of the body, within the limits."""
+        if self._is_whole:
+            return await self._receive()
+        try:
+            message = await asyncio.wait_for(self._receive(), max(self._deadline - time.monotonic(), 0))
+        except asyncio.TimeoutError:
+            seconds = self._gate.options.body_timeout
+            raise ProblemError("too slow", f"The body did not arrive within {seconds:g} seconds.") from None
+        self._size += len(message.get("body", b""))
+        if self._size > self._gate.options.max_body:
+            raise self._gate.too_large()
+        self._is_whole = message["type"] != "http.request" or not message.get("more_body")
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Sends a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Content-Type-Options"] = "nosniff"
+            if self._gate.is_draining or self.status in _CLOSING:
+                headers["Connection"] = "close"
+        await self._send(message)
+
+
+_CLOSING = frozenset({408, 413})  # the rest of the body is not read
+
+
+def _digest(key: str) -> bytes:
+    # Of the same length for every key, so that comparing tells nothing of theirs.
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _name(host: str) -> str:
+    """Returns the name in a Host header, without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()

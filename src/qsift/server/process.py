@@ -1,0 +1,148 @@
+"""The process: a socket, uvicorn on it, and an end that drops nothing. The only door to uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .gate import Gate
+
+_FAREWELL = 0.5
+"""Seconds between the signal and the closing of the socket, in which answers tell clients to go."""
+
+
+_SWITCH_INTERVAL = 0.0005
+"""Seconds that the event loop and the batchers' threads wait for each other, at most, to let one have Python."""
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Returns a socket that is bound and does not listen yet; port 0 takes any that is free.
+
+    Raises:
+        OSError: the address is in use, or none of this machine.
+    """
+    (family, kind, protocol, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def serve(app: Gate, bound: socket.socket, *, on_ready: Callable[[], None] | None = None) -> None:
+    """Serves until SIGINT or SIGTERM, then finishes what was accepted; a second signal ends at once.
+
+    Args:
+        app: what `create_app` made.
+        bound: what `bound_socket` gave; it is closed at the end.
+        on_ready: called as soon as connections are accepted.
+    """
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    _Protocol.SECONDS = app.options.body_timeout
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        loop="auto",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        lifespan="on",
+        backlog=1024,
+        timeout_keep_alive=75,
+    )
+    _Server(config, app, on_ready).run(sockets=[bound])
+
+
+class _Server(uvicorn.Server):
+    """Ends in two steps: answers close their connections first, then the socket closes."""
+
+    def __init__(self, config: uvicorn.Config, gate: Gate, on_ready: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._gate, self._on_ready = gate, on_ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Takes the signals, and does not raise them again: an end that was asked for is no failure."""
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, and tells so."""
+        await super().startup(sockets)
+        if self._on_ready:
+            self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lets clients go, closes the socket, and waits for what was accepted."""
+        if self.server_state.connections:
+            await asyncio.sleep(_FAREWELL)
+        await super().shutdown(sockets)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = self._gate.is_draining = True
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, with limits on the time and the size of headers, which it has not."""
+
+    SECONDS = 30.0
+    BYTES = 64 * 1024
+
+    def connection_made(self, transport: Any) -> None:
+        """Starts the clock."""
+        self._header_timer: asyncio.TimerHandle | None = None
+        self._header_bytes = 0
+        super().connection_made(transport)
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stops the clock."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feeds the parser, unless the headers have no end."""
+        super().data_received(data)
+        if self._header_timer is not None:
+            self._header_bytes += len(data)
+            if self._header_bytes > self.BYTES:
+                self.send_400_response("The headers are too large.")
+
+    def on_message_begin(self) -> None:
+        """Starts the clock, also for a second request on the connection."""
+        super().on_message_begin()
+        self._await_headers()
+
+    def on_headers_complete(self) -> None:
+        """Stops the clock; the body has its own."""
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def _await_headers(self) -> None:
+        if self._header_timer is None:
+            self._header_bytes = 0
+            self._header_timer = self.loop.call_later(self.SECONDS, self.transport.abort)
+
+    def _stop_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None

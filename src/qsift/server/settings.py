@@ -1,0 +1,57 @@
+"""What a server allows, and whom. Facts; this file opens nothing."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """Limits and security of a server; the defaults are for one machine and its own programs.
+
+    Attributes:
+        api_keys: keys of which a request must show one; empty lets everybody in. Each is a client of its own in
+            the queue.
+        hosts: names that the Host header may carry where there is no key, against web pages that have
+            their own name point here; None lets any pass.
+        max_body: bytes of a request's body.
+        max_texts: texts of a request.
+        max_tokens: tokens of a text; None means 8192, or the model's context where that is smaller.
+        max_waiting: tokens that may wait for a model; above, requests are answered with 429.
+        timeout: seconds until a request is given up.
+        body_timeout: seconds until a body that does not arrive is given up; headers have as many.
+    """
+
+    api_keys: tuple[str, ...] = ()
+    hosts: frozenset[str] | None = None
+    max_body: int = 8 * 2**20
+    max_texts: int = 2048
+    max_tokens: int | None = None
+    max_waiting: int = 2**19
+    timeout: float = 600.0
+    body_timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_body", "max_texts", "max_waiting", "timeout", "body_timeout"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; a number above 0 is needed.")
+        if any(not key.isascii() or not key.isprintable() or not key.strip() for key in self.api_keys):
+            raise ValueError(
+                "An API key is empty or holds characters that no HTTP header carries; use printable ASCII."
+            )
+
+
+DEFAULT_MAX_TOKENS = 8192
+"""Tokens of a text that a server takes by default: the length that the models' authors measured with."""
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+"""Names of this machine for its own programs."""
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether only programs of this machine reach a server that binds to ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
