@@ -150,7 +150,8 @@ class LlamaModel:
             EngineError: a GPU is demanded and this build has none.
         """
         self.file = file
-        self.lock = threading.Lock()
+        self._users: set[object] = set()
+        self._users_changed = threading.Condition()
         self._options, self._extra_buffers = options, extra_buffers
         self._load(overrides)
 
@@ -178,18 +179,38 @@ class LlamaModel:
         self.vocab = lib.llama_model_get_vocab(self.pointer)
 
     def reload(self) -> None:
-        """Loads the weights anew, without overrides; contexts must be gone before.
+        """Loads the weights anew, without overrides, as soon as nobody uses them; contexts must be gone before.
 
         Raises:
             ModelFileError: llama.cpp refuses the file.
         """
-        with self.lock:
+        with self._users_changed:
+            self._users_changed.wait_for(lambda: not self._users)
             self._free()
             self._load(None)
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keeps the model for the block; any number of threads may be in one at the same time.
+
+        Raises:
+            EngineError: the model was closed.
+        """
+        user = object()
+        try:
+            with self._users_changed:
+                self.check_open()
+                self._users.add(user)
+            yield
+        finally:
+            with self._users_changed:
+                self._users.discard(user)
+                self._users_changed.notify_all()
+
     def close(self) -> None:
-        """Frees the weights; contexts must be gone before."""
-        with self.lock:
+        """Frees the weights as soon as nobody uses them; contexts must be gone before."""
+        with self._users_changed:
+            self._users_changed.wait_for(lambda: not self._users)
             self._free()
 
     def check_open(self) -> None:
@@ -210,8 +231,8 @@ class LlamaTokenizer:
         # Byte-level BPE never makes more tokens than bytes.
         ids = np.empty(len(data) + 1, np.int32)
         buffer = ids.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        with self._model.lock:
-            self._model.check_open()
+        # Not one after the other: a text of megabytes takes seconds, and a short one must not wait for it.
+        with self._model.in_use():
             count = library().llama_tokenize(
                 self._model.vocab, data, len(data), buffer, len(ids), False, control_tokens
             )

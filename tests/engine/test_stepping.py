@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -74,3 +75,20 @@ def test_steps_give_a_rerankers_logits_too() -> None:
         assert reranker.finish(row[None])[0] == pytest.approx(
             reranker.predict(("reset a router", "Hold the button. " * 200)), abs=0.02
         )
+
+
+def test_a_short_text_is_tokenised_while_a_very_long_one_is(embedder: Embedder) -> None:
+    long, finished = "word " * 300_000, threading.Event()
+
+    def tokenise() -> None:
+        embedder.token_count(long)
+        finished.set()
+
+    thread = threading.Thread(target=tokenise)
+    thread.start()
+    counted = 0
+    while not finished.is_set():
+        assert embedder.token_count(f"short {counted}") > 2
+        counted += 1
+    thread.join()
+    assert counted > 20

@@ -44,7 +44,19 @@ async def read(request: Request, shape: type[S]) -> S:
 def documented_body(shape: type[Shape]) -> dict[str, Any]:
     """Returns a shape for an endpoint's OpenAPI document."""
     schema = shape.model_json_schema()
+    schema = _inlined(schema, schema.pop("$defs", {}))
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _inlined(part: Any, definitions: dict[str, Any]) -> Any:
+    """Returns a part of a schema with what it refers to in its place: the document has other roots for references."""
+    if isinstance(part, list):
+        return [_inlined(item, definitions) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        return _inlined(definitions[part["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(item, definitions) for name, item in part.items()}
 
 
 def _problem(errors: Sequence[ErrorDetails], shape: type[Shape]) -> ProblemError:

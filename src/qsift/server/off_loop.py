@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 T = TypeVar("T")
 
-SMALL = 16 * 1024
-"""Characters, bytes or numbers that take less than a millisecond."""
+SMALL = 4096
+"""Characters, bytes or numbers that take about a millisecond at most."""
 
 # Few threads, so that large requests wait for each other and not the small ones for them.
 _pool = ThreadPoolExecutor(2, thread_name_prefix="qsift-texts")
