@@ -54,7 +54,7 @@ def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
         from .server import ServerOptions, create_app
         from .server import serve as run
         from .server.process import bound_socket
-        from .server.settings import LOOPBACK_NAMES, is_loopback
+        from .server.settings import is_loopback
     except ImportError as error:
         package = (error.name or "fastapi").partition(".")[0]
         raise MissingExtraError("Starting the server", package, "server") from error
@@ -69,7 +69,7 @@ def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
         )
     limits = ServerOptions(
         api_keys=tuple(options["api_keys"]),
-        hosts=LOOPBACK_NAMES if is_local and not options["api_keys"] else None,
+        local_names_only=is_local and not options["api_keys"],
         **{name: options[name] for name in _LIMITS},
     )
     _log(requests=options["log"] and not options["quiet"])

@@ -178,8 +178,8 @@ class Embedder:
     ) -> list[Encoded]:
         """Returns what `encode` gives the engine, for a caller that drives the engine itself.
 
-        Such a caller, as the server is one, decodes the ids of many calls together, and passes the
-        rows of each to `finish`. Longer texts are cut without a warning: `Encoded.n_tokens` tells.
+        The server is one: it decodes the ids of many calls together and passes the rows of each to `finish`.
+        Longer texts are cut without a warning: `Encoded.n_tokens` tells.
 
         Args:
             texts: strs, or (n,) int32 ids of this model's tokenizer; an end token behind them is optional.

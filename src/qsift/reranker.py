@@ -205,8 +205,8 @@ class Reranker:
     ) -> list[Encoded]:
         """Returns what `rank` gives the engine, for a caller that drives the engine itself.
 
-        Such a caller, as the server is one, decodes the ids of many calls together, and passes the
-        rows of each to `finish`. Longer documents are cut without a warning: `Encoded.n_tokens` tells.
+        The server is one: it decodes the ids of many calls together and passes the rows of each to `finish`.
+        Longer documents are cut without a warning: `Encoded.n_tokens` tells.
 
         Args:
             query, documents: as `rank`.

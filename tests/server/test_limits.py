@@ -83,8 +83,8 @@ def test_no_web_page_gets_in(server: Serving) -> None:
         answer = httpx.post(f"{server.url}/v1/embeddings", json={"input": "a"}, headers=headers)
         assert answer.status_code == 403, headers
         assert "access-control-allow-origin" not in answer.headers
-    own = {"Origin": server.url}
-    assert httpx.post(f"{server.url}/v1/embeddings", json={"input": "a"}, headers=own).status_code == 200
+    for headers in ({"Origin": server.url}, {"Host": "localhost"}, {"Host": "[::1]:8000"}, {"Host": "127.0.0.2"}):
+        assert httpx.post(f"{server.url}/v1/embeddings", json={"input": "a"}, headers=headers).status_code == 200
 
 
 def test_a_client_that_goes_leaves_the_queue(server: Serving) -> None:
@@ -130,6 +130,8 @@ def test_ending_under_load_answers_all_that_was_accepted() -> None:
                         with guard:
                             unanswered.append(repr(error))
                         return
+                    if answer.status_code == 503:
+                        return  # not accepted either
                     with guard:
                         answers.append(answer.status_code)
                         if len(answers) > 40:

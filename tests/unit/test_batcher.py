@@ -178,6 +178,16 @@ def test_turns_are_small_while_few_short_requests_come_and_full_otherwise(engine
     batcher.close()
 
 
+def test_short_requests_of_one_model_make_the_turns_of_the_other_small_too() -> None:
+    compute = Compute()
+    assert compute.budget(0, 10.0) == 512
+    assert compute.budget(20, 10.0) == 64
+    assert compute.budget(0, 10.5) == 64
+    assert compute.budget(100, 10.6) == 300
+    assert compute.budget(20, 10.7) == 300
+    assert compute.budget(0, 12.0) == 512
+
+
 def test_two_batchers_on_the_same_cores_take_turns() -> None:
     compute, running, worst = Compute(), 0, 0
 

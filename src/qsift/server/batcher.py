@@ -66,12 +66,26 @@ class ClosedError(Exception):
 
 
 class Compute:
-    """A lock whose waiters are served in order, for engines that use the same cores."""
+    """What batchers share whose engines use the same cores: a lock, passed on in order, and the size of turns."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
         self._is_held = False
+        self._short_tokens, self._short_time = 0, -_MEMORY
+
+    def budget(self, short_tokens: int, now: float) -> int:
+        """Returns the tokens of the next turn: few while few short requests come, so that they find it short.
+
+        Many short ones together wait for each other rather than for the turn before them: full turns serve those best.
+
+        Args:
+            short_tokens: of the short requests that wait now.
+            now: monotonic seconds.
+        """
+        if short_tokens >= self._short_tokens or now - self._short_time > _MEMORY:
+            self._short_tokens, self._short_time = short_tokens, now
+        return min(max(_PATIENCE * self._short_tokens, LEAST_BUDGET), BUDGET) if self._short_tokens else BUDGET
 
     def __enter__(self) -> None:
         with self._guard:
@@ -142,7 +156,6 @@ class Batcher:
         self._changed = threading.Condition()
         self._is_closed = False
         self._stepping: tuple[Place, Stepper] | None = None
-        self._short_tokens, self._short_time = 0, -_MEMORY
         self._thread = threading.Thread(target=self._run, name="qsift-batcher", daemon=True)
         self._thread.start()
 
@@ -204,7 +217,7 @@ class Batcher:
         with self._changed:
             if not self._queue:
                 return
-            budget = self._budget(started)
+            budget = self._compute.budget(self._queue.short_tokens(_SHORT), started)
             turn = self._queue.take(budget)
         n_tokens = self._step(turn.step, budget) if turn.step else self._decode(turn.places)
         seconds = time.monotonic() - started
@@ -212,16 +225,6 @@ class Batcher:
         self.tokens_per_second += (rate - self.tokens_per_second) * (0.1 if self.tokens_per_second else 1)
         if self._on_turn:
             self._on_turn(TurnFacts(n_tokens, max(len(turn.places), 1), budget, seconds))
-
-    def _budget(self, now: float) -> int:
-        """Returns the tokens of the next turn: few while few short requests come, so that they find it short.
-
-        Many short ones together wait for each other rather than for the turn before them: full turns serve those best.
-        """
-        tokens = self._queue.short_tokens(_SHORT)
-        if tokens >= self._short_tokens or now - self._short_time > _MEMORY:
-            self._short_tokens, self._short_time = tokens, now
-        return min(max(_PATIENCE * self._short_tokens, LEAST_BUDGET), BUDGET) if self._short_tokens else BUDGET
 
     def _decode(self, places: Sequence[Place]) -> int:
         firsts, inverse = unique([place.item.ids.tobytes() for place in places])

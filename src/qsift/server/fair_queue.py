@@ -16,6 +16,8 @@ from qsift.tokenization import Encoded
 LEAST_BUDGET = 64
 """Tokens of the smallest turn: with fewer, what every call costs beside its tokens outweighs them."""
 
+_LOOKAHEAD = 8  # requests that a turn passes over to fill itself
+
 
 @dataclass(eq=False)
 class Request:
@@ -142,7 +144,8 @@ class FairQueue:
         places: list[Place] = []
         sharing: set[Request] = set()
         room = budget
-        while (request := self._due(budget)) is not None:
+        passed: set[Request] = set()  # what is due and does not fit; something smaller behind it may
+        while len(passed) < _LOOKAHEAD and (request := self._due(budget, passed)) is not None:
             place = Place(request, request.position)
             is_long = place == self._stepping or own_tokens(place.item) > budget
             if is_long and not places:
@@ -150,7 +153,8 @@ class FairQueue:
                 return Turn(step=place)
             cost = own_tokens(place.item) + (0 if request in sharing else stem(place.item))
             if is_long or (places and cost > room):
-                break
+                passed.add(request)
+                continue
             places.append(place)
             sharing.add(request)
             room -= cost
@@ -172,12 +176,12 @@ class FairQueue:
             self._stepping = None
             self._give_out(place.request)
 
-    def _due(self, budget: int) -> Request | None:
-        """Returns the request with the smallest tag, of the client with the smallest."""
+    def _due(self, budget: int, passed: set[Request]) -> Request | None:
+        """Returns the request with the smallest tag, of the client with the smallest; none that was passed over."""
 
         def may_run(request: Request) -> bool:
             is_blocked = self._stepping is not None and self._stepping.request is not request
-            return not (is_blocked and own_tokens(request.head) > budget)
+            return request not in passed and not (is_blocked and own_tokens(request.head) > budget)
 
         heads = []
         for client in self._clients.values():

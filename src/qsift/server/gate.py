@@ -19,7 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 
 from .metrics import Metrics
 from .problems import ProblemError, answer, dialect_of, problem_of
-from .settings import ServerOptions
+from .settings import ServerOptions, is_loopback
 
 logger = logging.getLogger("qsift.server")
 
@@ -36,10 +36,13 @@ class Gate:
 
     Attributes:
         is_draining: whether the server is about to end: answers then close their connections.
+        is_closing: whether it takes no more requests.
+        in_flight: how many requests were let in and are not answered yet.
     """
 
     def __init__(self, app: FastAPI, options: ServerOptions, metrics: Metrics) -> None:
-        self.is_draining = False
+        self.is_draining = self.is_closing = False
+        self.in_flight = 0
         self._app, self._options, self._metrics = app, options, metrics
         self._keys = [_digest(key) for key in options.api_keys]
         # Any other path is counted as one, or callers could fill the memory with names.
@@ -53,7 +56,11 @@ class Gate:
         visit = _Visit(self, scope, receive, send)
         try:
             scope["state"]["key"] = self._admit(scope)
-            await self._app(scope, visit.receive, visit.send)
+            self.in_flight += 1
+            try:
+                await self._app(scope, visit.receive, visit.send)
+            finally:
+                self.in_flight -= 1
         except ProblemError as error:
             await answer(problem_of(error), dialect_of(scope["path"]))(scope, receive, visit.send)
         finally:
@@ -61,14 +68,16 @@ class Gate:
 
     def _admit(self, scope: MutableMapping[str, Any]) -> int | None:
         """Returns the number of the key that a request shows, None where none is needed."""
+        if self.is_closing:
+            raise ProblemError("not ready", "The server is shutting down and takes no more requests.", retry_after=1)
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         origin = headers.get("origin")
         # A page of another site can post here without asking; it cannot hide where it comes from.
         if origin is not None and urlsplit(origin).netloc != host:
             raise ProblemError("not allowed", "Web pages of other origins are not answered.")
-        if self._options.hosts is not None and _name(host) not in self._options.hosts:
-            raise ProblemError("not allowed", f"The Host header names {_name(host)[:200]!r}, which is not this server.")
+        if self._options.local_names_only and host and not is_loopback(name := _name(host)):
+            raise ProblemError("not allowed", f"The Host header names {name[:200]!r}, which is not this server.")
         size = headers.get("content-length", "")
         if size.isdecimal() and int(size[:20]) > self._options.max_body:
             raise self.too_large()

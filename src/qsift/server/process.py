@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from .gate import Gate
 
 _FAREWELL = 0.5
-"""Seconds between the signal and the closing of the socket, in which answers tell clients to go."""
+"""Seconds after the signal in which requests are still taken, and at the end in which they are refused in words."""
 
 
 _SWITCH_INTERVAL = 0.0005
@@ -68,7 +68,7 @@ def serve(app: Gate, bound: socket.socket, *, on_ready: Callable[[], None] | Non
 
 
 class _Server(uvicorn.Server):
-    """Ends in two steps: answers close their connections first, then the socket closes."""
+    """Ends in steps: answers close their connections, then requests are refused, then the socket closes."""
 
     def __init__(self, config: uvicorn.Config, gate: Gate, on_ready: Callable[[], None] | None) -> None:
         super().__init__(config)
@@ -91,9 +91,13 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Lets clients go, closes the socket, and waits for what was accepted."""
-        if self.server_state.connections:
-            await asyncio.sleep(_FAREWELL)
+        """Lets clients go, waits for what was accepted, and closes the socket."""
+        await asyncio.sleep(_FAREWELL if self.server_state.connections else 0)
+        # The socket stays open meanwhile: whoever comes now is refused in words, not by a reset.
+        self._gate.is_closing = True
+        while self._gate.in_flight and not self.force_exit:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(_FAREWELL if self.server_state.connections else 0)
         await super().shutdown(sockets)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:

@@ -13,8 +13,8 @@ class ServerOptions:
     Attributes:
         api_keys: keys of which a request must show one; empty lets everybody in. Each is a client of its own in
             the queue.
-        hosts: names that the Host header may carry where there is no key, against web pages that have
-            their own name point here; None lets any pass.
+        local_names_only: whether the Host header must name this machine, against web pages that have their own
+            name point here.
         max_body: bytes of a request's body.
         max_texts: texts of a request.
         max_tokens: tokens of a text; None means 8192, or the model's context where that is smaller.
@@ -24,7 +24,7 @@ class ServerOptions:
     """
 
     api_keys: tuple[str, ...] = ()
-    hosts: frozenset[str] | None = None
+    local_names_only: bool = False
     max_body: int = 8 * 2**20
     max_texts: int = 2048
     max_tokens: int | None = None
@@ -45,12 +45,9 @@ class ServerOptions:
 DEFAULT_MAX_TOKENS = 8192
 """Tokens of a text that a server takes by default: the length that the models' authors measured with."""
 
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Names of this machine for its own programs."""
-
 
 def is_loopback(host: str) -> bool:
-    """Returns whether only programs of this machine reach a server that binds to ``host``."""
+    """Returns whether ``host``, a name or an address, is this machine for its own programs alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
