@@ -18,7 +18,7 @@ from .batching import Limits, plan
 from .engine import EngineOptions, OnProgress
 from .errors import EngineError, NonFiniteError
 from .llama_context import CELLS_STEP, DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, Context
-from .llama_library import LlamaModel, LlamaTokenizer
+from .llama_library import LlamaTokenizer
 from .llama_rows import reader
 from .model_file import ModelFile
 from .specs import Task

@@ -93,7 +93,18 @@ DOORS = {
     "charset_normalizer": {"src/qsift/text_files.py"},
     "click": {
         f"src/qsift/cli{part}.py"
-        for part in ("", "_console", "_convert", "_models", "_options", "_output", "_ray", "_search", "_serve", "_texts")
+        for part in (
+            "",
+            "_console",
+            "_convert",
+            "_models",
+            "_options",
+            "_output",
+            "_ray",
+            "_search",
+            "_serve",
+            "_texts",
+        )
     },
     "fastapi": {
         f"src/qsift/server/{name}.py"
