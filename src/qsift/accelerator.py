@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from .engine import Accel, EngineOptions
 from .errors import ModelFileError
-from .llama_library import LlamaModel, gpu_layers, library, version
+from .llama_library import LlamaModel, gpu_layers, held_interrupts, library, version
 from .machine import physical_cores
 from .model_file import ModelFile
 
@@ -137,7 +137,8 @@ def _registered(lib: Any, plug_in: Any, path: bytes) -> Accelerator | str:
     ):
         function.restype, function.argtypes = result, arguments
     # Through llama.cpp's own handle: another copy of libggml would have a registry of its own.
-    registry = lib.ggml_backend_load(path)
+    with held_interrupts():  # it logs
+        registry = lib.ggml_backend_load(path)
     if not registry:
         return "llama.cpp declined qsift-accel."
     address = lib.ggml_backend_reg_get_proc_address(registry, b"ggml_backend_dev_get_extra_bufts")

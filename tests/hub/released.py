@@ -34,6 +34,7 @@ def publish(hub: HubServer, folder: Path, name: str, **changes: object) -> Path:
 
 
 def files_in(folder: Path) -> list[str]:
-    """Returns the names of all files, but for locks, tags and sessions."""
+    """Returns the names of all files, but for locks, tags, sessions and the answers of self-checks."""
     names = (path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if not path.is_dir())
-    return [name for name in names if not name.endswith((".lock", "CACHEDIR.TAG", "credentials/session"))]
+    kept = (name for name in names if not name.endswith((".lock", "CACHEDIR.TAG", "credentials/session")))
+    return [name for name in kept if not Path(name).name.startswith("selfcheck-")]
