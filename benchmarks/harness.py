@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from qsift.machine import cpu_name, physical_cores
+from qsift.machine import peak_rss as peak_rss  # as every benchmark measures memory
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
@@ -123,18 +124,6 @@ def _commit() -> str:
         return (git("rev-parse", "--short", "HEAD") or "unknown") + changed
     except OSError:
         return "unknown"
-
-
-def peak_rss() -> int:
-    """Returns the largest resident memory that this process ever had, in bytes."""
-    try:
-        text = Path("/proc/self/status").read_text()
-    except OSError:
-        import resource
-
-        # Kilobytes everywhere but on macOS.
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return int(text.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 class PeerFailed(Exception):

@@ -15,6 +15,7 @@ from typing import Any, get_args
 import click
 
 from . import __version__
+from .cli_bench import bench
 from .cli_console import Group, run, tell
 from .cli_convert import convert
 from .cli_models import models, pull, rm
@@ -44,7 +45,7 @@ def cli() -> None:
     """Qwen3-Embedding and Qwen3-Reranker on llama.cpp."""
 
 
-for command in (pull, models, rm, convert, search, index, serve):
+for command in (pull, models, rm, convert, search, index, serve, bench):
     cli.add_command(command)
 
 

@@ -36,18 +36,34 @@ stderr_options = all_of(
     click.option("--progress/--no-progress", default=None, help="[default: where stderr is a terminal]"),
     click.option("--quiet", "-q", is_flag=True, callback=_quieten, help="No progress, no warnings: errors only."),
 )
-engine_options = all_of(
-    click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True),
-    click.option("--gpu-layers", type=click.IntRange(0), help="Blocks on the GPU.  [default: all]"),
-    click.option("--main-gpu", type=click.IntRange(0), help="Number of the one GPU to use.  [default: all]"),
-    click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: physical cores]"),
-    click.option("--flash-attention/--no-flash-attention", default=None, help="[default: llama.cpp decides]"),
-    click.option("--cache-type", type=click.Choice(get_args(CacheType)), default="f16", show_default=True),
-    click.option("--batch-tokens", type=click.IntRange(1), help="Tokens of one decode call."),
-    click.option("--share-prefixes/--no-share-prefixes", default=True, show_default=True),
-    click.option("--extra-buffers/--no-extra-buffers", default=None, help="[default: as qsift doctor says]"),
-    click.option("--accel", type=click.Choice(get_args(Accel)), default="auto", show_default=True),
-)
+_ENGINE = {
+    "device": click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True),
+    "gpu_layers": click.option("--gpu-layers", type=click.IntRange(0), help="Blocks on the GPU.  [default: all]"),
+    "main_gpu": click.option(
+        "--main-gpu", type=click.IntRange(0), help="Number of the one GPU to use.  [default: all]"
+    ),
+    "threads": click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: physical cores]"),
+    "flash_attention": click.option(
+        "--flash-attention/--no-flash-attention", default=None, help="[default: llama.cpp decides]"
+    ),
+    "cache_type": click.option(
+        "--cache-type", type=click.Choice(get_args(CacheType)), default="f16", show_default=True
+    ),
+    "batch_tokens": click.option("--batch-tokens", type=click.IntRange(1), help="Tokens of one decode call."),
+    "share_prefixes": click.option("--share-prefixes/--no-share-prefixes", default=True, show_default=True),
+    "extra_buffers": click.option(
+        "--extra-buffers/--no-extra-buffers", default=None, help="[default: as qsift doctor says]"
+    ),
+    "accel": click.option("--accel", type=click.Choice(get_args(Accel)), default="auto", show_default=True),
+}
+engine_options = all_of(*_ENGINE.values())
+
+
+def engine_options_but(*names: str) -> Decorator:
+    """Returns the engine's options without some, which a command has in another form."""
+    return all_of(*(option for name, option in _ENGINE.items() if name not in names))
+
+
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 

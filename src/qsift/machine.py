@@ -81,6 +81,24 @@ def cpu_has_amx() -> bool:
     return "amx_tile" in cpu_info().get("flags", "").split()
 
 
+def peak_rss() -> int | None:
+    """Returns the largest resident memory that this process ever had, in bytes; None where the system does not tell."""
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return _peak_of_usage()
+    return int(text.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def _peak_of_usage() -> int | None:
+    try:
+        import resource
+    except ImportError:
+        return None
+    # Kilobytes everywhere but on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def cache_folder() -> Path:
     """Returns the folder for small files that can be lost: $QSIFT_CACHE, or the system's cache folder."""
     if chosen := os.environ.get("QSIFT_CACHE"):

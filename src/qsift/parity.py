@@ -45,13 +45,17 @@ def results(path: Path, task: Task, options: EngineOptions | None = None) -> NDA
     Raises:
         ModelFileError, EngineError: the file cannot be used or run.
     """
-    if task == "embed":
-        with Embedder.load(path, options=options) as embedder:
-            vectors = embedder.encode_query(list(QUERIES)), embedder.encode_document(list(DOCUMENTS))
-            return np.concatenate(vectors)
-    with Reranker.load(path, options=options) as reranker:
-        pairs = [(query, document) for query in QUERIES for document in DOCUMENTS]
-        return np.asarray(reranker.predict(pairs), np.float32)
+    loader = Embedder if task == "embed" else Reranker
+    with loader.load(path, options=options) as model:
+        return answers(model)
+
+
+def answers(model: Embedder | Reranker) -> NDArray[np.float32]:
+    """Returns what a loaded model makes of the fixed texts; see `results`."""
+    if isinstance(model, Embedder):
+        return np.concatenate([model.encode_query(list(QUERIES)), model.encode_document(list(DOCUMENTS))])
+    pairs = [(query, document) for query in QUERIES for document in DOCUMENTS]
+    return np.asarray(model.predict(pairs), np.float32)
 
 
 def difference(reference: NDArray[np.float32], other: NDArray[np.float32], task: Task) -> float:

@@ -19,12 +19,22 @@ ROOT = Path(__file__).parents[2]
 # A file imports only from rows above its own; files of one row do not know each other.
 LAYERS = {
     "src/qsift": (
-        {"borders", "checksums", "errors", "index_filter", "machine", "normalization", "specs", "prompts"}
+        {
+            "bench_texts",
+            "borders",
+            "checksums",
+            "errors",
+            "index_filter",
+            "machine",
+            "normalization",
+            "specs",
+            "prompts",
+        }
         | {"text_files", "vectors"},
         {"gguf_header", "hub_client", "index_lock", "manifest", "names", "passages", "tokenization", "weights"},
         {"batching", "engine", "html_text", "hub_huggingface", "hub_modelscope", "index_batches", "index_ranking"}
         | {"model_file", "pdf_text", "quants", "store"},
-        {"documents", "fingerprint", "hub", "hub_upload", "index_table", "llama_batch", "llama_library"}
+        {"bench_rows", "documents", "fingerprint", "hub", "hub_upload", "index_table", "llama_batch", "llama_library"}
         | {"runner", "sizes"},
         {"accelerator", "index_retrieval", "index_settings", "llama_rows", "pull_plan"},
         {"llama_context"},
@@ -33,12 +43,12 @@ LAYERS = {
         {"loading"},
         {"embedder", "reranker"},
         {"parity", "search", "search_index"},
-        {"model_card"},
+        {"bench", "bench_child", "model_card"},
         {"publishing"},
         {"__init__"},
         {"doctor", "cli_console", "cli_output", "cli_texts"},
         {"cli_options"},
-        {"cli_convert", "cli_models", "cli_ray", "cli_search", "cli_serve"},
+        {"cli_bench", "cli_convert", "cli_models", "cli_ray", "cli_search", "cli_serve"},
         {"cli"},
         {"__main__"},
     ),
@@ -95,6 +105,7 @@ DOORS = {
         f"src/qsift/cli{part}.py"
         for part in (
             "",
+            "_bench",
             "_console",
             "_convert",
             "_models",
