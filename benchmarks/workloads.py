@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -69,6 +70,11 @@ def _texts(lengths: NDArray[np.int64], generator: np.random.Generator) -> Texts:
         numbers = [first if i == 0 else behind for i, (_, first, behind) in enumerate(chosen)]
         ids.append(np.array([*numbers, END_OF_TEXT], np.int32))
     return Texts(texts, ids)
+
+
+def texts_of(lengths: Sequence[int], seed: int = 0) -> Texts:
+    """Returns texts of these lengths in tokens, end token included."""
+    return _texts(np.array(lengths, np.int64), np.random.default_rng(seed))
 
 
 def u128() -> Texts:
