@@ -1,0 +1,145 @@
+"""How long is it from the start of the process to the first vector, and where does that time go?
+
+    python benchmarks/cold_start.py [--quant q8_0] [--repeat 9]
+
+Each run is a child process that embeds one query with the random 0.6B model of throughput.py, whose pages are in the
+system's memory. One kind of child does what a user does and only tells when the vector is there; the other goes
+through the same steps one by one and tells when each is done. Times count from before the process is started, by the
+clock that all processes share. Linux and macOS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness import Figure, append, machine_line
+from random_models import SHAPES, gguf
+
+from qsift.bench import read_through
+from qsift.checksums import checksum
+from qsift.machine import cache_folder, physical_cores
+
+QUERY = "what is a lease"
+IMPORT_LIMIT, START_LIMIT = 0.15, 1.0
+"""Seconds that `import qsift` and the way to the first vector may take, the start of Python included."""
+
+_IMPORT = """
+import qsift, json, time
+print(json.dumps([time.monotonic(), 0]))
+"""
+_PLAIN = """
+import json, sys, time
+from qsift import Embedder, EngineOptions
+embedder = Embedder.load(sys.argv[1], options=EngineOptions(device="cpu", threads=int(sys.argv[2])))
+vector = embedder.encode_query(sys.argv[3])
+print(json.dumps([time.monotonic(), float(vector @ vector)]), flush=True)
+"""
+_STEPS = """
+import json, sys, time
+marks = {"python": time.monotonic()}
+from qsift import Embedder, EngineOptions
+marks["import qsift"] = time.monotonic()
+from qsift.llama_library import library
+lib = library()
+marks["import llama_cpp"] = time.monotonic()
+from qsift.selfcheck import accelerator_mode, extra_buffers
+options = EngineOptions(device="cpu", threads=int(sys.argv[2]))
+extra_buffers(options), accelerator_mode(options)
+marks["self-check"] = time.monotonic()
+from qsift.loading import load_engine, open_model
+open_model(sys.argv[1])
+marks["open"] = opened = time.monotonic()
+file, engine = load_engine(sys.argv[1], "embed", options)
+# load_engine opens the file once more, and that step is counted already.
+done = time.monotonic()
+again = opened - marks["self-check"]
+make, spent = lib.llama_init_from_model, []
+def timed(*arguments):
+    start = time.monotonic()
+    pointer = make(*arguments)
+    spent.append(time.monotonic() - start)
+    return pointer
+lib.llama_init_from_model = timed
+vector = Embedder(engine, engine.tokenizer, file).encode_query(sys.argv[3])
+end = time.monotonic()
+marks |= {"load": done - again, "context": done - again + spent[0], "first query": end - again}
+print(json.dumps([marks, float(vector @ vector)]), flush=True)
+"""
+
+
+def run(code: str, *arguments: object) -> tuple[float, object]:
+    """Returns when a child was started and what it tells; ends the script where its vector is wrong."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    start = time.monotonic()
+    told, square = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    if arguments and not abs(square - 1) < 1e-3:
+        raise SystemExit(f"The first vector is {square**0.5:.4f} long instead of 1.")
+    return start, told
+
+
+def seconds(code: str, *arguments: object) -> float:
+    """Returns the seconds from the start of a child to what it waits for."""
+    start, moment = run(code, *arguments)
+    assert isinstance(moment, float)
+    return moment - start
+
+
+def steps(*arguments: object) -> dict[str, float]:
+    """Returns the seconds of each step of a start."""
+    start, marks = run(_STEPS, *arguments)
+    assert isinstance(marks, dict)
+    ends = [start, *marks.values()]
+    return {name: end - before for name, before, end in zip(marks, ends, ends[1:], strict=False)}
+
+
+def shown(name: str, values: Sequence[float], limit: float | None = None) -> str:
+    """Returns a line for a median, and whether it keeps a limit."""
+    median = statistics.median(values)
+    verdict = "" if limit is None else f"  (target {limit * 1e3:.0f}: {'met' if median <= limit else 'MISSED'})"
+    return f"  {name:20} {median * 1e3:7.0f} ms{verdict}"
+
+
+def main() -> None:
+    """Measures, prints and records."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks", help="where the models are kept")
+    parser.add_argument("--quant", default="q8_0")
+    parser.add_argument("--shape", choices=SHAPES, default="0.6b", help="tiny: to try the script; never recorded")
+    parser.add_argument("--threads", type=int, default=physical_cores())
+    parser.add_argument("--repeat", type=int, default=9, help="children of each kind, of which the median counts")
+    parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
+    options = parser.parse_args()
+    print(machine_line())
+    path = gguf(options.folder, "embed", options.shape, options.quant)
+    read_through(str(path))
+    arguments = (path, options.threads, QUERY)
+    steps(*arguments)  # answers that are kept, such as the self-check's, are kept from here on
+    imports, starts, parts = [], [], []
+    for _ in range(options.repeat):
+        imports.append(seconds(_IMPORT))
+        starts.append(seconds(_PLAIN, *arguments))
+        parts.append(steps(*arguments))
+    print(shown("import qsift", imports, IMPORT_LIMIT))
+    print(shown("first vector", starts, START_LIMIT))
+    print("of which")
+    for name in parts[0]:
+        print(shown(name, [part[name] for part in parts]))
+    if not options.trial and options.shape == "0.6b":
+        digest, settings = checksum(path), {"quant": options.quant, "threads": options.threads}
+        medians = {name: statistics.median(part[name] for part in parts) for name in parts[0]}
+        rows = [
+            Figure("cold_start", "import qsift, s", statistics.median(imports), settings, digest, "<= 0.15"),
+            Figure("cold_start", "first vector, s", statistics.median(starts), settings | medians, digest, "<= 1.0"),
+        ]
+        print(f"rows in {append(rows, 'cold_start')}")
+
+
+if __name__ == "__main__":
+    main()
