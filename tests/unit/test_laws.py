@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -296,9 +297,21 @@ def test_all_that_the_package_imports_for_its_users_is_exported() -> None:
     import qsift
 
     tree = parsed("src/qsift/__init__.py")
-    names = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert names == set(qsift.__all__)
+    own = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1]
+    assert {alias.name for node in own for alias in node.names} == set(qsift.__all__) <= set(dir(qsift))
     assert all(hasattr(qsift, name) for name in qsift.__all__)
+
+
+def test_what_only_searching_needs_is_loaded_when_it_is_asked_for() -> None:
+    code = "import sys, qsift; before = {*sys.modules}; qsift.SearchIndex, qsift.Filter; print(*before, *sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    counts = Counter(result.stdout.split())
+    assert [counts[f"qsift.{name}"] for name in ("embedder", "search_index", "index_filter", "documents")] == [
+        2,
+        1,
+        1,
+        0,
+    ]
 
 
 def test_every_error_is_exported() -> None:
