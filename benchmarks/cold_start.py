@@ -18,12 +18,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from harness import Figure, append, machine_line
 from random_models import SHAPES, gguf
 
 from qsift.bench import read_through
 from qsift.checksums import checksum
+from qsift.engine import Accel
 from qsift.machine import cache_folder, physical_cores
 
 QUERY = "what is a lease"
@@ -37,8 +39,8 @@ print(json.dumps([time.monotonic(), 0]))
 _PLAIN = """
 import json, sys, time
 from qsift import Embedder, EngineOptions
-embedder = Embedder.load(sys.argv[1], options=EngineOptions(device="cpu", threads=int(sys.argv[2])))
-vector = embedder.encode_query(sys.argv[3])
+embedder = Embedder.load(sys.argv[1], options=EngineOptions(device="cpu", threads=int(sys.argv[2]), accel=sys.argv[3]))
+vector = embedder.encode_query(sys.argv[4])
 print(json.dumps([time.monotonic(), float(vector @ vector)]), flush=True)
 """
 _STEPS = """
@@ -50,7 +52,7 @@ from qsift.llama_library import library
 lib = library()
 marks["import llama_cpp"] = time.monotonic()
 from qsift.selfcheck import accelerator_mode, extra_buffers
-options = EngineOptions(device="cpu", threads=int(sys.argv[2]))
+options = EngineOptions(device="cpu", threads=int(sys.argv[2]), accel=sys.argv[3])
 extra_buffers(options), accelerator_mode(options)
 marks["self-check"] = time.monotonic()
 from qsift.loading import load_engine, open_model
@@ -67,7 +69,7 @@ def timed(*arguments):
     spent.append(time.monotonic() - start)
     return pointer
 lib.llama_init_from_model = timed
-vector = Embedder(engine, engine.tokenizer, file).encode_query(sys.argv[3])
+vector = Embedder(engine, engine.tokenizer, file).encode_query(sys.argv[4])
 end = time.monotonic()
 marks |= {"load": done - again, "context": done - again + spent[0], "first query": end - again}
 print(json.dumps([marks, float(vector @ vector)]), flush=True)
@@ -113,13 +115,14 @@ def main() -> None:
     parser.add_argument("--quant", default="q8_0")
     parser.add_argument("--shape", choices=SHAPES, default="0.6b", help="tiny: to try the script; never recorded")
     parser.add_argument("--threads", type=int, default=physical_cores())
+    parser.add_argument("--accel", choices=get_args(Accel), default="off")
     parser.add_argument("--repeat", type=int, default=9, help="children of each kind, of which the median counts")
     parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
     options = parser.parse_args()
     print(machine_line())
     path = gguf(options.folder, "embed", options.shape, options.quant)
     read_through(str(path))
-    arguments = (path, options.threads, QUERY)
+    arguments = (path, options.threads, options.accel, QUERY)
     steps(*arguments)  # answers that are kept, such as the self-check's, are kept from here on
     imports, starts, parts = [], [], []
     for _ in range(options.repeat):
@@ -132,7 +135,7 @@ def main() -> None:
     for name in parts[0]:
         print(shown(name, [part[name] for part in parts]))
     if not options.trial and options.shape == "0.6b":
-        digest, settings = checksum(path), {"quant": options.quant, "threads": options.threads}
+        digest, settings = checksum(path), {name: getattr(options, name) for name in ("quant", "threads", "accel")}
         medians = {name: statistics.median(part[name] for part in parts) for name in parts[0]}
         rows = [
             Figure("cold_start", "import qsift, s", statistics.median(imports), settings, digest, "<= 0.15"),

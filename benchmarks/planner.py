@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from harness import RESULTS, Figure, append, machine_line
@@ -24,7 +25,7 @@ from random_models import SHAPES, gguf
 from qsift import Embedder, EngineOptions
 from qsift.batching import Limits, plan
 from qsift.checksums import checksum
-from qsift.engine import Engine
+from qsift.engine import Accel, Engine
 from qsift.llama import DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
 from qsift.machine import cache_folder, physical_cores
 
@@ -183,6 +184,7 @@ def main() -> None:
     parser.add_argument("--quant", default="q8_0")
     parser.add_argument("--shape", choices=SHAPES, default="0.6b", help="tiny: to try the script; never recorded")
     parser.add_argument("--threads", type=int, default=physical_cores())
+    parser.add_argument("--accel", choices=get_args(Accel), default="off")
     parser.add_argument("--repeat", type=int, default=3, help="runs, of which the median counts")
     parser.add_argument("--texts", type=int, default=64, help="of each sample")
     parser.add_argument("--samples", type=int, default=12)
@@ -190,7 +192,9 @@ def main() -> None:
     options = parser.parse_args()
     print(machine_line())
     path = gguf(options.folder, "embed", options.shape, options.quant)
-    engine_options = EngineOptions("cpu", threads=options.threads, batch_tokens=LARGEST, share_prefixes=False)
+    engine_options = EngineOptions(
+        "cpu", threads=options.threads, batch_tokens=LARGEST, share_prefixes=False, accel=options.accel
+    )
     samples = [ragged(options.texts, seed) for seed in range(options.samples)]
     with Embedder.load(path, options=engine_options) as embedder:
         weights, error = fitted(embedder.engine, options.repeat)
@@ -212,7 +216,7 @@ def main() -> None:
     print(f"planner beside the best cut, measured: {real:.4f} (target {GAP_LIMIT}: {verdict})")
     if not options.trial and options.shape == "0.6b":
         draw(RESULTS / "planner.png", weights, samples)
-        settings = {"quant": options.quant, "threads": options.threads, "texts": options.texts}
+        settings = {name: getattr(options, name) for name in ("quant", "threads", "accel", "texts")}
         settings |= dict(zip(names, weights.tolist(), strict=True)) | {"fit_error": error}
         digest = checksum(path)
         rows = [
