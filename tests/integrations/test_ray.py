@@ -134,8 +134,9 @@ def test_scores_of_datasets_and_files_are_the_librarys(folder: Path) -> None:
     with Reranker.load("demo-reranker") as reranker:
         own = reranker.predict([(line["asked"], line["text"]) for line in lines])
         one = reranker.predict([("days", line["text"]) for line in lines])
-    assert np.allclose(result["score"].to_numpy(), own, atol=1e-3)
-    assert np.allclose([by_id[i] for i in range(60)], one, atol=1e-3)
+    # The actors' batches are other ones, and Q8_0 rounds their sums to other values: with AVX2 by more than 1e-3.
+    assert np.allclose(result["score"].to_numpy(), own, atol=3e-3)
+    assert np.allclose([by_id[i] for i in range(60)], one, atol=3e-3)
 
 
 def test_a_row_without_a_text_is_named(folder: Path) -> None:
