@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
@@ -149,4 +150,11 @@ def test_the_figures_count_what_was_done(http: httpx.Client) -> None:
 def test_the_documentation_names_every_endpoint(http: httpx.Client) -> None:
     paths = http.get("/openapi.json").json()["paths"]
     assert {"/v1/embeddings", "/v1/rerank", "/v2/rerank", "/rerank", "/embed", "/similarity", "/api/embed"} < set(paths)
-    assert http.get("/docs").status_code == 200
+
+
+def test_the_page_of_the_documentation_needs_no_other_host(http: httpx.Client) -> None:
+    page = http.get("/docs").text
+    needed = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(needed) == 3 and "://" not in page
+    for path in needed:
+        assert http.get(path, headers={"Authorization": ""}).status_code == 200, path

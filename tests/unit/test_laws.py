@@ -122,6 +122,7 @@ DOORS = {
         f"src/qsift/server/{name}.py"
         for name in (*("app", "bodies", "gate", "lanes", "off_loop", "problems"), *ENDPOINTS)
     },
+    "fastapi_offline": {"src/qsift/server/app.py"},
     # Two rooms are locked, an index and the store; the third is the lock of huggingface_hub.
     "filelock": {"src/qsift/hub_huggingface.py", "src/qsift/index_lock.py", "src/qsift/store.py"},
     "gguf": {"convert/gguf_file.py"},

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from qsift import __version__
@@ -16,7 +17,7 @@ from qsift.reranker import Reranker
 
 from . import ollama, openai, rerank, status, tei
 from .batcher import ClosedError, Compute, QueueFullError
-from .gate import Gate
+from .gate import DOCS_ASSETS, Gate
 from .lanes import ClientGoneError, EmbeddingLane, Lanes, RerankLane
 from .metrics import Metrics
 from .problems import ProblemError, answer, dialect_of, problem_of
@@ -57,12 +58,13 @@ def create_app(
         for lane in lanes.all:
             lane.batcher.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="qsift",
         version=__version__,
         summary="Qwen3-Embedding and Qwen3-Reranker behind the APIs of OpenAI, Cohere, Jina, TEI and Ollama.",
         lifespan=lifespan,
         redoc_url=None,
+        static_url=DOCS_ASSETS,
     )
     for module in (openai, rerank, tei, ollama, status):
         app.include_router(module.router)

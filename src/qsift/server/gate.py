@@ -27,7 +27,10 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json"})
+DOCS_ASSETS = "/docs/assets"
+"""Where /docs finds its script and its style: a page that needed another host would be empty offline."""
+_ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json", *(f"{DOCS_ASSETS}/{name}" for name in _ASSETS)})
 """Paths that need no key: they say nothing of texts or models."""
 
 
