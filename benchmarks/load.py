@@ -30,23 +30,31 @@ class Tally:
 
 
 class Connection:
-    """One connection that sends a request when the last was answered."""
+    """One connection that sends a request when the last was answered; opened anew where an answer said it is over."""
 
     def __init__(self, port: int) -> None:
         self._port = port
 
     async def __aenter__(self) -> Connection:
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, limit=2**24)
+        await self._open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._writer.close()
 
+    async def _open(self) -> None:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port, limit=2**24)
+        self._is_over = False
+
     async def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Returns status and body of an answer."""
+        if self._is_over:
+            self._writer.close()
+            await self._open()
         head = f"POST {path} HTTP/1.1\r\nHost: localhost:{self._port}\r\nContent-Type: application/json\r\n"
         self._writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         answer = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        self._is_over = b"\r\nconnection: close\r\n" in answer  # llama.cpp's server: after 100 answers
         size = int(answer.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
         return int(answer.split(b" ", 2)[1]), await self._reader.readexactly(size)
 

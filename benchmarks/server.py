@@ -82,20 +82,11 @@ def peer(path: str, threads: int) -> Iterator[int]:
 
 
 def serve_peer(path: str, threads: int) -> None:
-    """Is the peer: llama.cpp's server with the settings that its documentation gives for embedding."""
-    import xllamacpp
+    """Is the peer, until its input ends."""
+    from llama_server import server
 
-    params = xllamacpp.CommonParams()
-    params.model.path = path
-    params.embedding = True
-    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST
-    params.n_ctx, params.n_batch, params.n_ubatch = 16384, 2048, 2048
-    params.n_parallel = 32
-    params.kv_unified = True
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.port, params.verbosity = 0, 0
-    server = xllamacpp.Server(params)
-    print(f"port {server.listening_address.rpartition(':')[2]}", flush=True)
+    running = server(path, threads)
+    print(f"port {running.listening_address.rpartition(':')[2]}", flush=True)
     sys.stdin.read()
 
 
@@ -104,23 +95,27 @@ def bodies(items: list[str]) -> list[dict[str, Any]]:
     return [{"input": item, "encoding_format": "base64"} for item in items]
 
 
-def check(load: Child, port: int, embedder: Embedder, least: float) -> float:
+def check(load: Child, name: str, port: int, embedder: Embedder, least: float) -> float:
     """Returns the smallest cosine of a server's vectors to the library's."""
     sample = texts(40, 0)
     rows = np.array(load.ask({"do": "rows", "port": port, "path": PATH, "bodies": bodies(sample)})["rows"], np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     cosine = float((rows * embedder.encode_document(sample)).sum(axis=1).min())
     if not cosine > least:
-        raise SystemExit(f"A server's vectors are not the library's: cosine {cosine:.5f}.")
+        raise SystemExit(f"The vectors of {name} are not the library's: cosine {cosine:.5f}.")
     return cosine
 
 
-def rate(load: Child, port: int, items: list[str], n_tokens: int, connections: int) -> float:
+def rate(load: Child, name: str, port: int, items: list[str], n_tokens: int, connections: int) -> float:
     """Returns tokens a second; every request must be answered, and none refused."""
     question = {"do": "all", "port": port, "path": PATH, "bodies": bodies(items), "connections": connections}
     answer = load.ask(question)
-    if answer["refused"] or answer["lost"] or len(answer["latencies"]) != len(items):
-        raise SystemExit(f"Requests were lost or refused at {connections} connections: {answer}.")
+    answered = len(answer["latencies"])
+    if answer["refused"] or answer["lost"] or answered != len(items):
+        raise SystemExit(
+            f"{name} answered {answered} of {len(items)} requests over {connections} connections: "
+            f"{answer['lost']} lost, {len(answer['refused'])} refused."
+        )
     return n_tokens / float(answer["seconds"])
 
 
@@ -151,7 +146,7 @@ class Benchmark:
             library.append(n_tokens / (time.perf_counter() - start))
             for connections in CONNECTIONS:
                 for name, port in ports.items():
-                    found = rate(self.load, port, items, n_tokens, connections)
+                    found = rate(self.load, name, port, items, n_tokens, connections)
                     shares.setdefault((name, connections), []).append(found / library[-1])
         self.note("library, tokens/s", statistics.median(library))
         for (name, connections), values in sorted(shares.items()):
@@ -185,8 +180,8 @@ class Benchmark:
         while time.monotonic() < end:
             number += 1
             items = texts(2000, 1000 + number)
-            rate(self.load, port, items, 0, 64)
-            check(self.load, port, self.embedder, 0.999)
+            rate(self.load, "qsift serve", port, items, 0, 64)
+            check(self.load, "qsift serve", port, self.embedder, 0.999)
             sent += len(items)
         self.note("answers, none lost or refused", sent, connections=64, seconds=self.options.soak)
 
@@ -211,12 +206,12 @@ def main() -> None:
     engine = EngineOptions(threads=options.threads)
     with Embedder.load(options.model, options=engine) as embedder, serving(options.model, options.threads) as port:
         benchmark = Benchmark(options, embedder, load)
-        benchmark.note("smallest cosine to the library", check(load, port, embedder, 0.999))
+        benchmark.note("smallest cosine to the library", check(load, "qsift serve", port, embedder, 0.999))
         if options.no_peer:
             benchmark.throughput({"qsift serve": port})
         else:
             with peer(embedder.file.path, options.threads) as other:
-                check(load, other, embedder, 0.99)
+                check(load, "xllamacpp", other, embedder, 0.99)
                 benchmark.throughput({"qsift serve": port, "xllamacpp": other})
         benchmark.latency(port)
         if options.soak:
