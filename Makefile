@@ -30,7 +30,7 @@ lint: $(VENV)/.installed-test
 
 accel: $(VENV)/.installed-accel
 
-bench: $(VENV)/.installed-bench
+bench: $(VENV)/.installed-peers
 	$(VENV)/bin/python benchmarks/throughput.py $(ARGS)
 
 clean:

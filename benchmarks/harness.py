@@ -20,7 +20,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from qsift.machine import cpu_name, physical_cores
+from qsift.doctor import features_of_cpu
+from qsift.machine import cpu_info, cpu_name, physical_cores
 from qsift.machine import peak_rss as peak_rss  # as every benchmark measures memory
 
 FOLDER = Path(__file__).parent
@@ -45,6 +46,7 @@ class Row:
         kernels: "plain", or "repacked" where llama.cpp may repack weights; None for others.
         model_sha256: of the GGUF; None for a peer that reads the checkpoint.
         accel: the accelerator's mode; None where it did not compute.
+        cache_type: type of qsift's cached keys and values.
     """
 
     question: str
@@ -60,6 +62,7 @@ class Row:
     kernels: str | None = None
     model_sha256: str | None = None
     accel: str | None = None
+    cache_type: str = "f16"
     machine: Mapping[str, Any] = field(default_factory=lambda: machine_facts())
     measured_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
@@ -89,9 +92,10 @@ class Figure:
 
 @cache
 def machine_facts() -> dict[str, Any]:
-    """Returns what a figure depends on besides the code: CPU, cores, versions, commit."""
+    """Returns what a figure depends on besides the code: CPU and what it can, cores, versions, commit."""
     return {
         "cpu": cpu_name(),
+        "cpu_features": features_of_cpu(cpu_info().get("flags")),
         "cores": physical_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -104,7 +108,10 @@ def machine_line() -> str:
     """Returns the machine in one line, to print above any figure."""
     facts = machine_facts()
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items() if number)
-    return f"{facts['cpu']}, {facts['cores']} cores · Python {facts['python']}, {versions} · commit {facts['commit']}"
+    can = f" with {', '.join(facts['cpu_features'])}" if facts["cpu_features"] else ""
+    return (
+        f"{facts['cpu']}{can}, {facts['cores']} cores · Python {facts['python']}, {versions} · commit {facts['commit']}"
+    )
 
 
 def _version(package: str) -> str | None:

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from harness import Figure, append, machine_line
-from workloads import rerank32
+from workloads import RERANK
 
 from qsift import Embedder, EngineOptions, Reranker
 from qsift.checksums import checksum
@@ -55,7 +55,7 @@ class Contest:
 
 def contests(embedder: Embedder, reranker: Reranker, texts: list[str]) -> Iterator[Contest]:
     """Yields every framework's calls over the same texts; each is made when it is asked for."""
-    query = rerank32().query
+    query = RERANK["rerank32"]().query
     pairs = [(query, text) for text in texts]
 
     def vectors() -> Any:
@@ -211,7 +211,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     print(machine_line())
     figures = []
-    documents = rerank32().documents
+    documents = RERANK["rerank32"]().documents
     texts = [f"{i} {documents[i % len(documents)]}" for i in range(options.texts)]
     with (
         Embedder.load("demo-embedding", options=OPTIONS) as embedder,

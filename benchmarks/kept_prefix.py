@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from harness import Figure, append, machine_line
 from random_models import SHAPES, gguf
-from workloads import rerank32
+from workloads import RERANK
 
 from qsift import Embedder, EngineOptions, Reranker
 from qsift.checksums import checksum
@@ -61,7 +61,7 @@ def query(path: Path, options: tuple[EngineOptions, EngineOptions], repeat: int)
 def rerank(path: Path, options: tuple[EngineOptions, EngineOptions], repeat: int) -> tuple[float, float, float]:
     """Measures a query against a few documents of about 125 tokens."""
     kept, plain = (Reranker.load(path, options=each) for each in options)
-    documents = rerank32().documents[:DOCUMENTS]
+    documents = RERANK["rerank32"]().documents[:DOCUMENTS]
 
     def scores(reranker: Reranker, number: int) -> np.ndarray:
         pairs = [(QUERIES[number % len(QUERIES)], document) for document in documents]

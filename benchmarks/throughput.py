@@ -18,14 +18,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from converted_models import FORMATS, converted
 from harness import Child, PeerFailed, Row, append, machine_line
-from peers import PEERS, Job, rerank_ids
+from jobs import Job, rerank_ids
+from peers import PEERS, RERANKERS, own_weights
 from qsift.convert import QUANTS
 from random_models import SHAPES, checkpoint, gguf
-from workloads import EMBED, rerank32
+from workloads import EMBED, RERANK
 
 from qsift import EngineOptions
 from qsift.checksums import checksum
+from qsift.engine import Accel, CacheType
 from qsift.machine import cache_folder, physical_cores
 from qsift.selfcheck import amx_is_possible, extra_buffers
 from qsift.specs import Task
@@ -44,19 +47,42 @@ TOLERANCES = {
     "iq4_xs": (0.85, 0.3),
     "torch fp32": (0.9999, 0.001),
     "torch bf16": (0.999, 0.05),
+    "onnx int8": (0.98, 0.08),
+    "openvino fp16": (0.999, 0.05),
+    "openvino int8": (0.99, 0.05),
 }
 # What two phases (and for reranking the shared prefix) must gain over the plain decode, without and with AMX.
 TARGETS = {("embed", False): 1.3, ("embed", True): 1.6, ("rerank", False): 2.0, ("rerank", True): 2.5}
-WORKLOADS = ("u128", "mix", "rerank32")
-REFERENCE = "torch fp32, batch 8"
+WORKLOADS = (*EMBED, *RERANK)
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """Who is to be measured.
+
+    Attributes:
+        peer: a name from peers.PEERS.
+        quant: one of QUANTS, or what the peer reads according to peers.OWN_WEIGHTS.
+        accel, cache_type: of qsift's engine.
+    """
+
+    peer: str
+    quant: str
+    accel: Accel = "off"
+    cache_type: CacheType = "f16"
+
+    def __str__(self) -> str:
+        if self.quant not in QUANTS:
+            return self.peer
+        accel = "" if self.accel == "off" else f", {self.accel}"
+        return f"{self.peer} {self.quant}{accel}" + ("" if self.cache_type == "f16" else f", {self.cache_type} cache")
 
 
 @dataclass
 class Contestant:
-    """A peer that gave the right result and waits for its turns."""
+    """An entrant that gave the right result and waits for its turns."""
 
-    job: Job
-    quant: str
+    entrant: Entrant
     model_sha256: str | None
     child: Child
     check: dict[str, float]
@@ -68,6 +94,9 @@ class Contestant:
         answer = self.child.ask({})
         self.seconds.append(answer["seconds"])
         self.peak_rss = answer["peak_rss"]
+
+
+REFERENCE = Entrant("torch fp32, batch 8", "torch fp32")
 
 
 class Throughput:
@@ -82,55 +111,72 @@ class Throughput:
         self.repacked = extra_buffers(EngineOptions()) if automatic else options.kernels == "repacked"
         self.amx = self.repacked and amx_is_possible()
 
-    def rows(self, workload: str) -> list[Row]:
-        """Returns a row for each peer that is right, measured in turns; prints them and the others' reasons."""
+    def rows(self, workload: str, entrants: Sequence[Entrant]) -> list[Row]:
+        """Returns a row for each entrant that is right, measured in turns; prints them and the others' reasons."""
         task: Task = "embed" if workload in EMBED else "rerank"
         source = checkpoint(self.folder, task, self.options.shape)
-        reference = self.reference(workload, source)
-        ids = EMBED[workload]().ids if task == "embed" else rerank_ids(source)[0]
+        reference = self._reference(workload, source)
+        ids = EMBED[workload]().ids if task == "embed" else rerank_ids(workload, source)[0]
         n_tokens = sum(len(sequence) for sequence in ids)
         print(f"\n{workload}: {n_tokens} tokens", flush=True)
-        contestants = list(self._contestants(workload, task, source, reference))
+        contestants = list(self._contestants(workload, task, reference, entrants))
         for number in range(self.options.repeat):
             print(f"  round {number + 1} of {self.options.repeat}", file=sys.stderr, flush=True)
             for contestant in list(contestants):
                 try:
                     contestant.measure()
                 except PeerFailed as error:
-                    _print_failure(contestant.job.peer, contestant.quant, error)
+                    _print_failure(contestant.entrant, error)
                     contestant.child.close()
                     contestants.remove(contestant)
-        print(f"  {'peer':26} {'tokens/s':>9} {'seconds':>8} {'peak MB':>8}  check against torch fp32")
+        print(f"  {'peer':37} {'tokens/s':>9} {'seconds':>8} {'peak MB':>8}  check against torch fp32")
         rows = []
         for contestant in contestants:
             contestant.child.close()
-            rows.append(self.row(contestant, n_tokens))
-            _print_row(contestant, n_tokens)
+            rows.append(self._row(workload, contestant, n_tokens))
+            _print_row(contestant, rows[-1])
         return rows
 
-    def _contestants(self, workload: str, task: Task, source: Path, reference: Path) -> Iterator[Contestant]:
-        for peer in PEERS:
-            if task == "rerank" and peer == "Llama.embed":
-                continue  # it has no reranking: it reads beyond the two scores
-            is_torch = peer.startswith("torch")
-            for quant in [peer.partition(",")[0]] if is_torch else self.options.quants:
-                model = source if is_torch else gguf(self.folder, task, self.options.shape, quant)
-                job = self._job(peer, workload, model, reference, TOLERANCES[quant][task == "rerank"])
-                child = Child("peers.py")
-                try:
-                    check = child.ask(asdict(job))
-                except PeerFailed as error:
-                    _print_failure(peer, quant, error)
-                    child.close()
-                    continue
-                yield Contestant(job, quant, None if is_torch else checksum(model), child, check)
+    def _contestants(
+        self, workload: str, task: Task, reference: Path, entrants: Sequence[Entrant]
+    ) -> Iterator[Contestant]:
+        for entrant in entrants:
+            if task == "rerank" and entrant.peer not in RERANKERS:
+                continue
+            model = self._model(task, entrant.quant)
+            tolerance = TOLERANCES[entrant.quant][task == "rerank"]
+            child = Child("peers.py")
+            try:
+                check = child.ask(asdict(self._job(entrant, workload, model, reference, tolerance)))
+            except PeerFailed as error:
+                _print_failure(entrant, error)
+                child.close()
+                continue
+            yield Contestant(entrant, checksum(model) if entrant.quant in QUANTS else None, child, check)
 
-    def _job(self, peer: str, workload: str, model: Path, reference: Path, tolerance: float | None) -> Job:
-        return Job(peer, workload, str(model), self.threads, self.repacked, str(reference), tolerance)
+    def _model(self, task: Task, quant: str) -> Path:
+        """Returns the random model in a quant, or as OWN_WEIGHTS says; made now if it is not there."""
+        if quant in QUANTS:
+            return gguf(self.folder, task, self.options.shape, quant)
+        source = checkpoint(self.folder, task, self.options.shape)
+        return converted(source, quant) if quant in FORMATS else source
 
-    def reference(self, workload: str, source: Path) -> Path:
+    def _job(self, entrant: Entrant, workload: str, model: Path, reference: Path, tolerance: float | None) -> Job:
+        return Job(
+            peer=entrant.peer,
+            workload=workload,
+            model=str(model),
+            threads=self.threads,
+            extra_buffers=self.repacked,
+            reference=str(reference),
+            tolerance=tolerance,
+            accel=entrant.accel,
+            cache_type=entrant.cache_type,
+        )
+
+    def _reference(self, workload: str, source: Path) -> Path:
         """Returns where torch's float32 result lies, computed now if it is not there."""
-        work = EMBED[workload]().texts if workload in EMBED else rerank32().documents
+        work = EMBED[workload]().texts if workload in EMBED else RERANK[workload]().documents
         digest = hashlib.sha256(json.dumps(work).encode()).hexdigest()[:8]
         path = self.folder / f"{source.name}-{workload}-{digest}.npy"
         if not path.exists():
@@ -139,43 +185,43 @@ class Throughput:
             child.close()
         return path
 
-    def row(self, contestant: Contestant, n_tokens: int) -> Row:
-        """Returns what a contestant's rounds come to."""
-        job = contestant.job
+    def _row(self, workload: str, contestant: Contestant, n_tokens: int) -> Row:
+        entrant = contestant.entrant
         return Row(
             question="throughput",
-            workload=job.workload,
-            peer=job.peer,
-            quant=contestant.quant,
+            workload=workload,
+            peer=entrant.peer,
+            quant=entrant.quant,
             n_tokens=n_tokens,
             tokens_per_second=round(n_tokens / statistics.median(contestant.seconds), 1),
             seconds=[round(second, 4) for second in contestant.seconds],
             peak_rss=contestant.peak_rss,
             check=contestant.check,
             threads=self.threads,
-            accel=None if job.accel == "off" else job.accel,
+            accel=None if entrant.accel == "off" else entrant.accel,
             kernels=None if contestant.model_sha256 is None else "repacked" if self.repacked else "plain",
             model_sha256=contestant.model_sha256,
+            cache_type=entrant.cache_type,
         )
 
 
-def _print_failure(peer: str, quant: str, error: PeerFailed) -> None:
-    print(f"  {_label(peer, quant):26} not measured: {error}", flush=True)
+def _print_failure(entrant: Entrant, error: PeerFailed) -> None:
+    print(f"  {entrant!s:37} not measured: {error}", flush=True)
 
 
-def _label(peer: str, quant: str) -> str:
-    return peer if peer.startswith("torch") else f"{peer} {quant}"
-
-
-def _print_row(contestant: Contestant, n_tokens: int) -> None:
-    seconds = statistics.median(contestant.seconds)
-    ((name, value),) = contestant.check.items()
-    label = _label(contestant.job.peer, contestant.quant)
+def _print_row(contestant: Contestant, row: Row) -> None:
+    ((name, value),) = row.check.items()
     print(
-        f"  {label:26} {n_tokens / seconds:9.0f} {seconds:8.2f} {contestant.peak_rss / 1e6:8.0f}  "
-        f"{name.replace('_', ' ')} {value:.5f}",
+        f"  {contestant.entrant!s:37} {row.tokens_per_second:9.0f} {statistics.median(row.seconds):8.2f} "
+        f"{row.peak_rss / 1e6:8.0f}  {name.replace('_', ' ')} {value:.5f}",
         flush=True,
     )
+
+
+def ratio(ours: Row, theirs: Row) -> float:
+    """Returns how many times as fast we are: the median over the rounds."""
+    # Both numbers of a round were measured within a minute or two of each other.
+    return statistics.median(their / our for their, our in zip(theirs.seconds, ours.seconds, strict=True))
 
 
 def print_ratios(rows: list[Row], *, amx: bool) -> None:
@@ -184,16 +230,14 @@ def print_ratios(rows: list[Row], *, amx: bool) -> None:
     for ours in (row for row in rows if row.peer == "qsift"):
         print(f"  {ours.workload}, {ours.quant}")
         for row in rows:
-            is_torch = row.peer.startswith("torch")
-            if row.workload != ours.workload or row.peer == "qsift" or not (is_torch or row.quant == ours.quant):
+            same_file = row.quant == ours.quant or row.quant not in QUANTS
+            if row.workload != ours.workload or row.peer == "qsift" or not same_file:
                 continue
-            # Both numbers of a round were measured within a minute or two of each other.
-            ratio = statistics.median(their / our for their, our in zip(row.seconds, ours.seconds, strict=True))
-            verdict = ""
+            times, verdict = ratio(ours, row), ""
             if row.peer == "single-phase":
                 target = TARGETS["embed" if row.workload in EMBED else "rerank", amx]
-                verdict = f"  (target {target}: {'met' if ratio >= target else 'MISSED'})"
-            print(f"    {ratio:6.2f} × {row.peer}{verdict}")
+                verdict = f"  (target {target}: {'met' if times >= target else 'MISSED'})"
+            print(f"    {times:6.2f} × {row.peer}{verdict}")
 
 
 def _list_of(allowed: Sequence[str]) -> Callable[[str], list[str]]:
@@ -212,7 +256,14 @@ def main() -> None:
     """Measures, prints and records."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quants", type=_list_of(QUANTS), default=["q8_0"], metavar="Q,Q,…")
-    parser.add_argument("--workloads", type=_list_of(WORKLOADS), default=list(WORKLOADS), metavar="W,W,…")
+    parser.add_argument("--workloads", type=_list_of(WORKLOADS), default=["u128", "mix", "rerank32"], metavar="W,W,…")
+    parser.add_argument(
+        "--peers",
+        type=lambda text: text.split(","),
+        default=[""],
+        metavar="P,P,…",
+        help=f"how their names begin: {'; '.join(PEERS)}",
+    )
     parser.add_argument("--kernels", choices=["auto", "plain", "repacked"], default="auto", help="auto: as qsift would")
     parser.add_argument("--repeat", type=int, default=5, help="rounds, of which the median counts")
     parser.add_argument("--threads", type=int, help="default: physical cores")
@@ -224,9 +275,15 @@ def main() -> None:
     kernels = "repacked weights where llama.cpp has kernels for them" if run.repacked else "plain kernels"
     print(f"{machine_line()}\n{options.shape} shape, random weights; {run.threads} threads; llama.cpp with {kernels}")
     recorded = not options.trial and options.shape != "tiny"
+    entrants = [
+        Entrant(peer, quant)
+        for peer in PEERS
+        if peer.startswith(tuple(options.peers))
+        for quant in own_weights(peer) or options.quants
+    ]
     rows: list[Row] = []
     for workload in options.workloads:
-        measured = run.rows(workload)
+        measured = run.rows(workload, entrants)
         rows += measured
         if recorded:
             print(f"  recorded in {append(measured, 'throughput').name}", file=sys.stderr)

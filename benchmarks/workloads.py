@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -98,12 +98,27 @@ def single33() -> Texts:
     return _texts(np.full(1, 33), np.random.default_rng(33))
 
 
-def rerank32() -> Pairs:
-    """Returns a query of 12 words and 32 documents of 90 to 150 words."""
-    generator = np.random.default_rng(32)
-    documents = _texts(generator.integers(91, 152, 32), generator).texts
-    return Pairs(_texts(np.array([13]), generator).texts[0], documents)
+def of_length(length: int) -> Texts:
+    """Returns texts of this many tokens, 2,048 tokens together, but at least one text."""
+    return _texts(np.full(max(1, 2048 // length), length), np.random.default_rng(length))
 
 
-EMBED = {"u128": u128, "mix": mix, "single33": single33}
-"""Workloads to embed, by name."""
+def documents(count: int, shortest: int, longest: int, seed: int) -> Pairs:
+    """Returns a query of 12 words and documents of so many words."""
+    generator = np.random.default_rng(seed)
+    found = _texts(generator.integers(shortest + 1, longest + 2, count), generator).texts
+    return Pairs(_texts(np.array([13]), generator).texts[0], found)
+
+
+EMBED = {
+    "u128": u128,
+    "mix": mix,
+    "single33": single33,
+    **{f"n{length}": partial(of_length, length) for length in (16, 64, 256, 1024, 4096, 8192)},
+}
+"""Workloads to embed, by name; n256 are texts of 256 tokens each."""
+RERANK = {
+    "rerank32": partial(documents, 32, 90, 150, seed=32),
+    **{f"rerank{count}": partial(documents, count, 130, 170, seed=count) for count in (10, 50, 100)},
+}
+"""Workloads to rerank, by name; the number is how many documents."""

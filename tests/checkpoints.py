@@ -98,14 +98,15 @@ def write_checkpoint(folder: Path, what: Checkpoint = Checkpoint(), **changes: A
         rope = {"rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}}
     (folder / "config.json").write_text(json.dumps(config | rope, indent=1))
     (folder / "tokenizer.json").write_text(tokenizer, "utf-8")
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Qwen2Tokenizer"}))
+    words = {"tokenizer_class": "Qwen2Tokenizer", "pad_token": "<|endoftext|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(words))
     if what.evidence:
-        write_evidence(folder, what.task)
+        write_evidence(folder, what.task, what.shape.hidden_size)
     _write_weights(folder, what, rows)
     return folder
 
 
-def write_evidence(folder: Path, task: str) -> None:
+def write_evidence(folder: Path, task: str, width: int = 0) -> None:
     """Writes modules.json, which says what a checkpoint is for."""
     kinds = {"embed": ["Transformer", "Pooling", "Normalize"], "rerank": ["Transformer", "LogitScore"]}[task]
     modules = [
@@ -115,9 +116,8 @@ def write_evidence(folder: Path, task: str) -> None:
     (folder / "modules.json").write_text(json.dumps(modules))
     if task == "embed":
         (folder / "1_Pooling").mkdir(exist_ok=True)
-        (folder / "1_Pooling" / "config.json").write_text(
-            json.dumps({"pooling_mode_mean_tokens": False, "pooling_mode_lasttoken": True})
-        )
+        pooling = {"word_embedding_dimension": width, "pooling_mode_mean_tokens": False, "pooling_mode_lasttoken": True}
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
 
 
 def tensors(what: Checkpoint, rows: int) -> Iterator[tuple[str, tuple[int, ...], float, float]]:
