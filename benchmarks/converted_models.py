@@ -69,7 +69,7 @@ def _write_onnx(checkpoint: Path, scratch: Path) -> None:
     torch.onnx.export(
         module,
         example,
-        plain / "model.onnx",
+        str(plain / "model.onnx"),  # a Path would be written whole, and past 2 GB that fails
         dynamo=False,
         opset_version=17,
         input_names=["input_ids", "attention_mask"],

@@ -162,8 +162,8 @@ def timed(call: Callable[[], Any]) -> float:
 def with_ray(texts: list[str], folder: Path) -> tuple[float, float, float]:
     """Returns the seconds of one engine with two threads, of two actors with one, and of those with their start.
 
-    The actors' clock runs from the moment when the first partition is done, which both were computing: its rows
-    count for neither.
+    The actors' clock runs from the end of the third partition: the first two come from actors that started at
+    different moments. Rows before it do not count.
     """
     import ray
 
@@ -195,7 +195,6 @@ def with_ray(texts: list[str], folder: Path) -> tuple[float, float, float]:
     found = np.float32(result["vector"].to_pylist())[np.argsort(result["id"].to_numpy())]
     if not (found.shape == expected.shape and (found * expected).sum(axis=1).min() > 0.999):
         raise SystemExit("Ray's vectors are not the library's.")
-    # From the second mark on: the first two come from actors that started at different moments.
     (first, before), (last, after) = marks[2], marks[-1]
     return ours, (last - first) / (after - before) * len(texts), whole
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import uvloop
+from numpy.typing import NDArray
 
 
 @dataclass
@@ -83,8 +84,8 @@ async def drive(
     return tally, time.perf_counter() - start
 
 
-async def rows(port: int, path: str, bodies: list[bytes]) -> list[list[float]]:
-    """Returns the vector of each body, one after the other."""
+async def rows(port: int, path: str, bodies: list[bytes]) -> NDArray[np.float32]:
+    """Returns the vector of each body, one after the other: (n, width)."""
     found = []
     async with Connection(port) as connection:
         for body in bodies:
@@ -93,7 +94,7 @@ async def rows(port: int, path: str, bodies: list[bytes]) -> list[list[float]]:
             if isinstance(vector, str):
                 vector = np.frombuffer(base64.b64decode(vector), "<f4").tolist()
             found.append(vector)
-    return found
+    return np.array(found, np.float32)
 
 
 async def answer(question: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +102,7 @@ async def answer(question: dict[str, Any]) -> dict[str, Any]:
     port, path = question["port"], question["path"]
     bodies = [json.dumps(body).encode() for body in question["bodies"]]
     if question["do"] == "rows":
-        return {"rows": await rows(port, path, bodies)}
+        return {"rows": base64.b64encode((await rows(port, path, bodies)).tobytes()).decode()}
     if question["do"] == "all":
         tally, seconds = await drive(port, path, iter(bodies), question["connections"], lambda: True)
         return {"seconds": seconds, "latencies": tally.seconds, "refused": tally.refused, "lost": tally.lost}

@@ -11,13 +11,14 @@ come on one connection while long documents stream on others. Rows go to benchma
 from __future__ import annotations
 
 import argparse
+import base64
 import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,9 @@ def bodies(items: list[str]) -> list[dict[str, Any]]:
 def check(load: Child, name: str, port: int, embedder: Embedder, least: float) -> float:
     """Returns the smallest cosine of a server's vectors to the library's."""
     sample = texts(40, 0)
-    rows = np.array(load.ask({"do": "rows", "port": port, "path": PATH, "bodies": bodies(sample)})["rows"], np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    answer = load.ask({"do": "rows", "port": port, "path": PATH, "bodies": bodies(sample)})
+    rows = np.frombuffer(base64.b64decode(answer["rows"]), np.float32).reshape(len(sample), -1)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     cosine = float((rows * embedder.encode_document(sample)).sum(axis=1).min())
     if not cosine > least:
         raise SystemExit(f"The vectors of {name} are not the library's: cosine {cosine:.5f}.")
@@ -195,7 +197,7 @@ def main() -> None:
     parser.add_argument("--model", default="demo-embedding")
     parser.add_argument("--threads", type=int, default=physical_cores())
     parser.add_argument("--texts", type=int, default=1000, help="texts of a round")
-    parser.add_argument("--repeat", type=int, default=3, help="rounds")
+    parser.add_argument("--repeat", type=int, default=3, help="rounds; 0 leaves rates and latencies out")
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement of latency")
     parser.add_argument("--no-peer", action="store_true", help="leave xllamacpp out")
     parser.add_argument("--soak", type=float, default=0, help="seconds of constant load at the end")
@@ -207,13 +209,12 @@ def main() -> None:
     with Embedder.load(options.model, options=engine) as embedder, serving(options.model, options.threads) as port:
         benchmark = Benchmark(options, embedder, load)
         benchmark.note("smallest cosine to the library", check(load, "qsift serve", port, embedder, 0.999))
-        if options.no_peer:
-            benchmark.throughput({"qsift serve": port})
-        else:
-            with peer(embedder.file.path, options.threads) as other:
-                check(load, "xllamacpp", other, embedder, 0.99)
-                benchmark.throughput({"qsift serve": port, "xllamacpp": other})
-        benchmark.latency(port)
+        if options.repeat:
+            with nullcontext() if options.no_peer else peer(embedder.file.path, options.threads) as other:
+                if other:
+                    check(load, "xllamacpp", other, embedder, 0.99)
+                benchmark.throughput({"qsift serve": port} | ({"xllamacpp": other} if other else {}))
+            benchmark.latency(port)
         if options.soak:
             benchmark.soak(port)
     load.close()
