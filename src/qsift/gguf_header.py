@@ -124,11 +124,11 @@ class Header:
         with open(self.path, "rb") as file:
             file.seek(info.start)
             data = file.read(info.stop - info.start)
-        texts, position = [], 0
+        unpack, texts, position = struct.Struct("<Q").unpack_from, [], 0
         for _ in range(info.length):
-            (length,) = struct.unpack_from("<Q", data, position)
-            texts.append(data[position + 8 : position + 8 + length])
-            position += 8 + length
+            (length,) = unpack(data, position)
+            start, position = position + 8, position + 8 + length
+            texts.append(data[start:position])
         return texts
 
 
@@ -196,15 +196,17 @@ class _Cursor:
         return ArrayInfo(element, length, start, self.position)
 
     def _skip_strings(self, count: int, what: str) -> None:
-        # A vocabulary has 150,000 of them: this loop is most of the time that opening a file takes.
-        unpack, data, position, size = struct.Struct("<Q").unpack_from, self.data, self.position, self.size
-        for _ in range(count):
-            if size - position < 8:
-                raise _Broken(f"the file ends inside {what}; it was cut short or is damaged")
-            length = unpack(data, position)[0]
-            if length > size - position - 8:
-                raise _Broken(f"a string in {what} claims {length} bytes; the header is damaged")
-            position += 8 + length
+        # A vocabulary has 150,000 of them: this loop is most of the time that opening a file takes. A length that
+        # leads out of the file fails at the next string's, and the last one's afterwards.
+        unpack, data, position = struct.Struct("<Q").unpack_from, self.data, self.position
+        try:
+            for _ in range(count):
+                (length,) = unpack(data, position)
+                position += 8 + length
+        except (struct.error, OverflowError):
+            position = self.size + 1
+        if position > self.size:
+            raise _Broken(f"a string in {what} goes beyond the file's end; the file was cut short or is damaged")
         self.position = position
 
 
