@@ -10,16 +10,12 @@ float32 result and then measured in turns. Rows go to benchmarks/results/acceler
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 
-from harness import Row, append, machine_line
-from random_models import SHAPES
-from throughput import Entrant, Throughput, ratio
+from harness import Row, machine_line
+from throughput import Entrant, Throughput, add_options, ratio
 
 from qsift import accelerator
 from qsift.engine import Accel
-from qsift.machine import cache_folder
 
 # The quants without the plug-in, of which the faster counts, then its modes, then others' engines.
 ENTRANTS = [
@@ -77,12 +73,7 @@ def main() -> None:
     """Measures, prints and records."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workloads", default="u128,mix,single33", help="of u128, mix, single33")
-    parser.add_argument("--repeat", type=int, default=5, help="rounds, of which the median counts")
-    parser.add_argument("--threads", type=int, help="default: physical cores")
-    parser.add_argument("--kernels", choices=["auto", "plain", "repacked"], default="auto", help="of llama.cpp's own")
-    parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks", help="where the models are kept")
-    parser.add_argument("--shape", choices=SHAPES, default="0.6b", help="tiny: to try the script; never recorded")
-    parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
+    add_options(parser, repeat=5)
     options = parser.parse_args()
     run = Throughput(options)
     found = accelerator.load()
@@ -91,8 +82,7 @@ def main() -> None:
     for workload in options.workloads.split(","):
         part = run.rows(workload, ENTRANTS)
         measured += part
-        if not options.trial and options.shape != "tiny":
-            print(f"  recorded in {append(part, 'accelerator').name}", file=sys.stderr)
+        run.record(part, "accelerator")
     print_ratios(measured)
 
 

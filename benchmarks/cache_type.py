@@ -10,16 +10,12 @@ benchmarks/results/cache_type.jsonl.
 from __future__ import annotations
 
 import argparse
-import sys
-from pathlib import Path
 from typing import get_args
 
-from harness import append, machine_line
-from random_models import SHAPES
-from throughput import Entrant, Throughput, ratio
+from harness import machine_line
+from throughput import Entrant, Throughput, add_options, ratio
 
 from qsift.engine import CacheType
-from qsift.machine import cache_folder
 
 WORKLOADS = ("mix", "n8192", "rerank32")
 
@@ -28,12 +24,7 @@ def main() -> None:
     """Measures, prints and records."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quant", default="q8_0", help="of the weights")
-    parser.add_argument("--repeat", type=int, default=3, help="rounds, of which the median counts")
-    parser.add_argument("--threads", type=int, help="default: physical cores")
-    parser.add_argument("--kernels", choices=["auto", "plain", "repacked"], default="auto", help="of llama.cpp's own")
-    parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks", help="where the models are kept")
-    parser.add_argument("--shape", choices=SHAPES, default="0.6b", help="tiny: to try the script; never recorded")
-    parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
+    add_options(parser, repeat=3)
     options = parser.parse_args()
     run = Throughput(options)
     print(f"{machine_line()}\n{options.shape} shape, random weights; {run.threads} threads")
@@ -44,8 +35,7 @@ def main() -> None:
                 f"  {row.cache_type}: {ratio(row, rows[0]):.2f} times as fast as {rows[0].cache_type}, "
                 f"{(row.peak_rss - rows[0].peak_rss) / 1e6:+.0f} MB"
             )
-        if not options.trial and options.shape != "tiny":
-            print(f"  recorded in {append(rows, 'cache_type').name}", file=sys.stderr)
+        run.record(rows, "cache_type")
 
 
 if __name__ == "__main__":

@@ -99,6 +99,16 @@ class Contestant:
 REFERENCE = Entrant("torch fp32, batch 8", "torch fp32")
 
 
+def add_options(parser: argparse.ArgumentParser, *, repeat: int) -> None:
+    """Adds the options that `Throughput` reads."""
+    parser.add_argument("--kernels", choices=["auto", "plain", "repacked"], default="auto", help="auto: as qsift would")
+    parser.add_argument("--repeat", type=int, default=repeat, help="rounds, of which the median counts")
+    parser.add_argument("--threads", type=int, help="default: physical cores")
+    parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks", help="where the models are kept")
+    parser.add_argument("--shape", choices=SHAPES, default="0.6b", help="tiny: to try the script; never recorded")
+    parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
+
+
 class Throughput:
     """One run of the benchmark: its options, and what every job of it shares."""
 
@@ -136,6 +146,11 @@ class Throughput:
             rows.append(self._row(workload, contestant, n_tokens))
             _print_row(contestant, rows[-1])
         return rows
+
+    def record(self, rows: Sequence[Row], name: str) -> None:
+        """Appends rows to results/NAME.jsonl, except in a trial."""
+        if not self.options.trial and self.options.shape != "tiny":
+            print(f"  recorded in {append(rows, name).name}", file=sys.stderr)
 
     def _contestants(
         self, workload: str, task: Task, reference: Path, entrants: Sequence[Entrant]
@@ -264,17 +279,11 @@ def main() -> None:
         metavar="P,P,…",
         help=f"how their names begin: {'; '.join(PEERS)}",
     )
-    parser.add_argument("--kernels", choices=["auto", "plain", "repacked"], default="auto", help="auto: as qsift would")
-    parser.add_argument("--repeat", type=int, default=5, help="rounds, of which the median counts")
-    parser.add_argument("--threads", type=int, help="default: physical cores")
-    parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks", help="where the models are kept")
-    parser.add_argument("--shape", choices=SHAPES, default="0.6b", help="tiny: to try the script; never recorded")
-    parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
+    add_options(parser, repeat=5)
     options = parser.parse_args()
     run = Throughput(options)
     kernels = "repacked weights where llama.cpp has kernels for them" if run.repacked else "plain kernels"
     print(f"{machine_line()}\n{options.shape} shape, random weights; {run.threads} threads; llama.cpp with {kernels}")
-    recorded = not options.trial and options.shape != "tiny"
     entrants = [
         Entrant(peer, quant)
         for peer in PEERS
@@ -285,8 +294,7 @@ def main() -> None:
     for workload in options.workloads:
         measured = run.rows(workload, entrants)
         rows += measured
-        if recorded:
-            print(f"  recorded in {append(measured, 'throughput').name}", file=sys.stderr)
+        run.record(measured, "throughput")
     print_ratios(rows, amx=run.amx)
 
 
