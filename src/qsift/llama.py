@@ -17,7 +17,7 @@ from .accelerator import Mode
 from .batching import Limits, plan
 from .engine import EngineOptions, OnProgress
 from .errors import EngineError, NonFiniteError
-from .llama_context import CELLS_STEP, DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, Context
+from .llama_context import CELLS_STEP, DEFAULT_BATCH_TOKENS, FIRST_CELLS, MAX_SEQUENCES, Context
 from .llama_library import LlamaTokenizer
 from .llama_rows import reader
 from .model_file import ModelFile
@@ -157,7 +157,10 @@ class LlamaEngine:
     def _context_for(self, cells: int) -> Context:
         """Returns a context of at least ``cells`` cells, kept from the last call where it is large enough."""
         self._model.check_open()
-        if self._context is None or self._context.cells < cells:
+        if self._context is None and cells <= FIRST_CELLS:
+            # A lone query should not wait for cells that it does not fill.
+            self._context = Context(self._model, self._options, self._read, FIRST_CELLS)
+        elif self._context is None or self._context.cells < cells:
             self._drop_context()
             self._context = self._new_context(max(cells, 2 * self._limits.tokens))
         return self._context

@@ -36,7 +36,8 @@ def run_bytes(model: Shape, quant: str, task: Task, *, n_tokens: int = 0, repack
 
     Returns:
         Bytes, a few percent above what is measured on x86 without AMX: the weights count as resident, though the
-        system may drop their pages, and every buffer as full.
+        system may drop their pages, and every buffer as full. A process that met no more than one short text has a
+        smaller cache.
     """
     return (
         _PROCESS

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from qsift import Embedder, EngineError, EngineOptions, NonFiniteError, Reranker
 from qsift.gguf_header import read_header
 from qsift.llama import LlamaEngine
-from qsift.llama_context import Context
+from qsift.llama_context import CELLS_STEP, FIRST_CELLS, Context
 from qsift.llama_library import library
 
 Gguf = Callable[..., Path]
@@ -196,6 +196,27 @@ def test_a_larger_cache_starts_without_what_the_smaller_one_kept(embedder: Embed
     embedder.encode_document("ab " * 3000)
     assert np.array_equal(embedder.encode_query("one"), expected)
     assert np.array_equal(embedder.encode_query("one"), expected)
+
+
+def test_a_lone_query_gets_a_small_cache_and_the_vector_of_a_large_one(
+    gguf: Gguf, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    original = Context.__init__
+
+    def counted(self: Any, *arguments: Any) -> None:
+        made.append(arguments[-1])
+        original(self, *arguments)
+
+    monkeypatch.setattr(Context, "__init__", counted)
+    with Embedder.load(gguf("embed-real-vocab")) as lone:
+        vector = lone.encode_query("one")
+        assert made == [FIRST_CELLS]
+        lone.encode_document("ab " * 300)
+        assert made == [FIRST_CELLS, CELLS_STEP]
+        assert np.array_equal(lone.encode_query("one"), vector)
+    embedder.encode_document("ab " * 300)
+    assert np.array_equal(embedder.encode_query("one"), vector)
 
 
 def test_nan_in_a_call_costs_the_kept_part_and_nothing_else(gguf: Gguf, tmp_path: Path) -> None:

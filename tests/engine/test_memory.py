@@ -25,8 +25,11 @@ def sized(shape: Shape, task: Task, vocab_size: int) -> ModelSpec:
     return ModelSpec("random", None, task, **sizes, vocab_size=vocab_size, tie_word_embeddings=True, context=32_768)
 
 
-def allocated(caplog: pytest.LogCaptureFixture, path: Path, task: Task, text: str = "a text") -> dict[str, float]:
-    """Returns the last size in bytes of each kind of buffer that llama.cpp reports while it runs a text."""
+def allocated(caplog: pytest.LogCaptureFixture, path: Path, task: Task, text: str = "x y " * 150) -> dict[str, float]:
+    """Returns the last size in bytes of each kind of buffer that llama.cpp reports while it runs a text.
+
+    A text that FIRST_CELLS can hold would be computed in a smaller cache than others.
+    """
     caplog.clear()
     with caplog.at_level(logging.DEBUG, "qsift.llama"):
         if task == "embed":
