@@ -26,7 +26,7 @@ from qsift import Embedder, EngineOptions
 from qsift.batching import Limits, plan
 from qsift.checksums import checksum
 from qsift.engine import Accel, Engine
-from qsift.llama import DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
+from qsift.llama_context import DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
 from qsift.machine import cache_folder, physical_cores
 
 Lengths = Sequence[int]
