@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -274,7 +275,7 @@ def main() -> None:
     parser.add_argument("--workloads", type=_list_of(WORKLOADS), default=["u128", "mix", "rerank32"], metavar="W,W,…")
     parser.add_argument(
         "--peers",
-        type=lambda text: text.split(","),
+        type=lambda text: re.split(",(?! )", text),  # a comma before a space belongs to a name
         default=[""],
         metavar="P,P,…",
         help=f"how their names begin: {'; '.join(PEERS)}",
