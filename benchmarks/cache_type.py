@@ -2,7 +2,7 @@
 
     python benchmarks/cache_type.py [--quant q8_0] [--repeat 3]
 
-The random 0.6B model of throughput.py with each `EngineOptions.cache_type`, over ragged texts, one text of 8,192
+The random 0.6B model of throughput.py with each `EngineOptions.cache_type`, over ragged texts, one text of 4,096
 tokens and a rerank of 32 documents; in turns, and compared with torch's float32 result. Rows go to
 benchmarks/results/cache_type.jsonl.
 """
@@ -17,7 +17,7 @@ from throughput import Entrant, Throughput, add_options, ratio
 
 from qsift.engine import CacheType
 
-WORKLOADS = ("mix", "n8192", "rerank32")
+WORKLOADS = ("mix", "n4096", "rerank32")
 
 
 def main() -> None:
