@@ -94,6 +94,12 @@ def long_peak(path: Path, count: int, threads: int) -> int:
     return int(answer["peak"])
 
 
+def record(options: argparse.Namespace, figure: Figure) -> None:
+    """Appends a row as soon as it is measured: the rest takes long."""
+    if not options.trial:
+        print(f"row in {append([figure], 'flat_memory')}", flush=True)
+
+
 def main() -> None:
     """Measures, prints and records; exits with 1 where memory grows or a limit is passed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -116,7 +122,7 @@ def main() -> None:
     missed += [f"memory grows by {growth:.2f} MB per 100,000 texts"] if growth > SLOPE_LIMIT else []
     settings = {"texts": options.texts, "threads": options.threads, "peak_mb": max(sizes) / 1e6}
     name = "growth over a stream, MB per 100,000 texts"
-    figures = [Figure("flat_memory", name, growth, settings, checksum(path), f"<= {SLOPE_LIMIT}")]
+    record(options, Figure("flat_memory", name, growth, settings, checksum(path), f"<= {SLOPE_LIMIT}"))
     if options.long_texts:
         from random_models import gguf
 
@@ -126,9 +132,7 @@ def main() -> None:
         missed += [f"{beyond / 1e9:.2f} GB beyond the weights"] if beyond > LONG_LIMIT else []
         settings = {"texts": options.long_texts, "tokens": LONG, "quant": options.quant, "threads": options.threads}
         name, target = "peak beyond the weights, GB", f"<= {LONG_LIMIT / 1e9}"
-        figures.append(Figure("flat_memory", name, beyond / 1e9, settings, checksum(path), target))
-    if not options.trial:
-        print(f"rows in {append(figures, 'flat_memory')}")
+        record(options, Figure("flat_memory", name, beyond / 1e9, settings, checksum(path), target))
     if missed:
         raise SystemExit(f"Missed: {'; '.join(missed)}.")
 
