@@ -100,6 +100,7 @@ def main() -> None:
     panels[0, 2].set(title="Peak memory, GB", xlabel="tokens of a text", ylim=(0, None))
     for axes in (panels[0, 1], panels[0, 2]):
         axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:.0f}")
 
     reranked = compared(rows, "rerank", cores)
     lines(panels[1, 0], reranked, "rerank", lambda row: sorted(row["seconds"])[len(row["seconds"]) // 2])
