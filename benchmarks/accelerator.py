@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 
+from contest import Entrant, Throughput, add_options, ratio
 from harness import Row, machine_line
-from throughput import Entrant, Throughput, add_options, ratio
 
 from qsift import accelerator
 from qsift.engine import Accel

@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 from typing import get_args
 
+from contest import Entrant, Throughput, add_options, ratio
 from harness import machine_line
-from throughput import Entrant, Throughput, add_options, ratio
 
 from qsift.engine import CacheType
 

@@ -103,7 +103,7 @@ def record(options: argparse.Namespace, figure: Figure) -> None:
 def main() -> None:
     """Measures, prints and records; exits with 1 where memory grows or a limit is passed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--texts", type=int, default=200_000, help="short texts; the record is made with a million")
+    parser.add_argument("--texts", type=int, default=200_000, help="short texts")
     parser.add_argument("--long-texts", type=int, default=2, help="texts of 8,192 tokens; 0 leaves them out")
     parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks", help="where the models are kept")
     parser.add_argument("--quant", default="q8_0", help="of the 0.6B model")
