@@ -14,8 +14,8 @@ import argparse
 from contest import Entrant, Throughput, add_options, ratio
 from harness import Row, machine_line
 
-from qsift import accelerator
-from qsift.engine import Accel
+from qsift.engine.llama import accelerator
+from qsift.engine.seam import Accel
 
 # The quants without the plug-in, of which the faster counts, then its modes, then others' engines.
 ENTRANTS = [

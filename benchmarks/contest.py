@@ -23,11 +23,11 @@ from random_models import SHAPES, checkpoint, gguf
 from workloads import EMBED, RERANK
 
 from qsift import EngineOptions
-from qsift.checksums import checksum
-from qsift.engine import Accel, CacheType
-from qsift.machine import cache_folder, physical_cores
-from qsift.selfcheck import amx_is_possible, extra_buffers
-from qsift.specs import Task
+from qsift.engine.machine import cache_folder, physical_cores
+from qsift.engine.seam import Accel, CacheType
+from qsift.engine.selfcheck import amx_is_possible, extra_buffers
+from qsift.hub.checksums import checksum
+from qsift.models.specs import Task
 
 # Smallest cosine and largest difference of a score that still are the same computation: random
 # weights quantise worse than trained ones, so these are wider than the parity suite's bounds.

@@ -21,8 +21,8 @@ import numpy as np
 from harness import Figure, append, machine_line
 
 from qsift import Embedder, EngineOptions
-from qsift.checksums import checksum
-from qsift.machine import cache_folder, physical_cores
+from qsift.engine.machine import cache_folder, physical_cores
+from qsift.hub.checksums import checksum
 
 SLOPE_LIMIT = 1.0
 """MB of growth per 100,000 texts that still count as flat: a million texts may then add 10 MB."""
@@ -36,7 +36,7 @@ _LONG_CHILD = """
 import json, sys
 import numpy as np
 from qsift import Embedder, EngineOptions
-from qsift.machine import peak_rss
+from qsift.engine import peak_rss
 options = EngineOptions(device="cpu", threads=int(sys.argv[2]))
 texts = json.load(sys.stdin)
 with Embedder.load(sys.argv[1], options=options) as embedder:

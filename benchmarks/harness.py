@@ -20,9 +20,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from qsift.doctor import features_of_cpu
-from qsift.machine import cpu_info, cpu_name, physical_cores
-from qsift.machine import peak_rss as peak_rss  # as every benchmark measures memory
+from qsift.engine.doctor import features_of_cpu
+from qsift.engine.machine import cpu_info, cpu_name, physical_cores
+from qsift.engine.machine import peak_rss as peak_rss
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"

@@ -28,7 +28,7 @@ from harness import Figure, append, machine_line
 from workloads import RERANK
 
 from qsift import Embedder, EngineOptions, Reranker
-from qsift.checksums import checksum
+from qsift.hub.checksums import checksum
 
 TARGET, RAY_TARGET = 0.95, 0.90
 OPTIONS = EngineOptions(device="cpu", threads=2)

@@ -20,9 +20,9 @@ from random_models import SHAPES, gguf
 from workloads import RERANK
 
 from qsift import Embedder, EngineOptions, Reranker
-from qsift.checksums import checksum
-from qsift.machine import cache_folder, physical_cores
-from qsift.specs import Task
+from qsift.engine.machine import cache_folder, physical_cores
+from qsift.hub.checksums import checksum
+from qsift.models.specs import Task
 
 DOCUMENTS = 3
 QUERIES = ("what is a lease", "how to reset a router", "opening hours of the library", "best soup for a cold")

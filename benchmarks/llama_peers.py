@@ -37,9 +37,9 @@ def single_phase(job: Job) -> Run:
     """The plain decode of `single_phase`, over ids: without the little that tokenising takes."""
     from single_phase import SinglePhase
 
-    from qsift.llama_library import LlamaModel, LlamaTokenizer, library
-    from qsift.model_file import ModelFile
-    from qsift.tokenization import PromptEncoder
+    from qsift.engine.llama.library import LlamaModel, LlamaTokenizer, library
+    from qsift.models.model_file import ModelFile
+    from qsift.text.tokenization import PromptEncoder
 
     file = ModelFile.open(job.model)
     model = LlamaModel(file, EngineOptions(device="cpu"), extra_buffers=job.extra_buffers)

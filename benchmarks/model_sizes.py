@@ -21,11 +21,11 @@ from typing import Any
 import random_models
 from harness import append, machine_facts, machine_line
 
-from qsift.machine import cache_folder
-from qsift.memory import run_bytes
-from qsift.quants import SCHEMES
-from qsift.sizes import checkpoint_bytes, gguf_bytes
-from qsift.specs import SPECS, TASKS
+from qsift.engine.machine import cache_folder
+from qsift.engine.memory import run_bytes
+from qsift.models.quants import SCHEMES
+from qsift.models.sizes import checkpoint_bytes, gguf_bytes
+from qsift.models.specs import SPECS, TASKS
 
 # Texts that fill whole batches, so that every buffer is used to its end.
 _CHILD = """

@@ -23,11 +23,11 @@ from harness import RESULTS, Figure, append, machine_line
 from random_models import SHAPES, gguf
 
 from qsift import Embedder, EngineOptions
-from qsift.batching import Limits, plan
-from qsift.checksums import checksum
-from qsift.engine import Accel, Engine
-from qsift.llama_context import DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
-from qsift.machine import cache_folder, physical_cores
+from qsift.engine.batching import Limits, plan
+from qsift.engine.llama.context import DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
+from qsift.engine.machine import cache_folder, physical_cores
+from qsift.engine.seam import Accel, Engine
+from qsift.hub.checksums import checksum
 
 Lengths = Sequence[int]
 Batches = list[list[int]]  # positions of the texts of each call

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from checkpoints import SHAPE_0_6B, TINY, write_checkpoint
 from qsift.convert import convert
 
-from qsift.specs import Task
+from qsift.models.specs import Task
 
 SHAPES = {"0.6b": SHAPE_0_6B, "tiny": TINY}
 _NAMES = {"embed": "Embedding", "rerank": "Reranker"}

@@ -26,9 +26,9 @@ import numpy as np
 from harness import FOLDER, Child, Figure, append, machine_line, peak_rss
 
 from qsift import Document, Embedder, IndexOptions, Passage, SearchIndex
-from qsift.checksums import checksum
-from qsift.index_retrieval import Mode
-from qsift.vectors import normalize
+from qsift.hub.checksums import checksum
+from qsift.search.retrieval import Mode
+from qsift.text.vectors import normalize
 
 sys.path.append(str(FOLDER / "demo"))
 from sources import paragraphs_of

@@ -21,11 +21,12 @@ from typing import get_args
 import numpy as np
 from harness import FOLDER, RESULTS, Figure, append, machine_line
 
-from qsift import Document, Embedder, EngineOptions, IndexOptions, Reranker, SearchIndex, SearchPipeline, index_ranking
-from qsift.checksums import checksum
-from qsift.index_ranking import ORDERS, Order
-from qsift.index_retrieval import Mode
-from qsift.loading import BUNDLED
+from qsift import Document, Embedder, EngineOptions, IndexOptions, Reranker, SearchIndex, SearchPipeline
+from qsift.hub.checksums import checksum
+from qsift.hub.opening import BUNDLED
+from qsift.search import ranking
+from qsift.search.ranking import ORDERS, Order
+from qsift.search.retrieval import Mode
 
 sys.path.append(str(FOLDER / "demo"))
 from measures import RetrievalSet, descriptions, ndcg, recall
@@ -103,11 +104,11 @@ def constants(report: Report, texts: RetrievalSet, index: SearchIndex, start: in
     """Measures the fusion with other constants, on queries that the other figures are not measured on."""
     queries = texts.queries[start : start + n]
     vectors = index.embedder.encode_query(queries)
-    chosen = index_ranking.RRF_K
+    chosen = ranking.RRF_K
     for constant in CONSTANTS:
-        index_ranking.RRF_K = constant
+        ranking.RRF_K = constant
         report("nDCG@10", ndcg(first_stage(index, queries, vectors, "hybrid", start)), k=constant, queries=n)
-    index_ranking.RRF_K = chosen
+    ranking.RRF_K = chosen
 
 
 def sweep(report: Report, texts: RetrievalSet, index: SearchIndex, reranker: Reranker, width: int) -> None:

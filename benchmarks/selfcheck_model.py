@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from checkpoints import Checkpoint, Shape, write_checkpoint
 from qsift.convert import convert
 
-from qsift import quants, weights
-from qsift.selfcheck import MODEL
+from qsift.engine.selfcheck import MODEL
+from qsift.models import Shape as ModelShape
+from qsift.models import quants
 
 SHAPE = Shape(2, 256, 256, 2, 1, 64, 1024)
 TYPES = {
@@ -34,7 +35,7 @@ TYPES = {
 class Mixed(quants.Scheme):
     """Every matrix of a block in a type of its own."""
 
-    def type_of(self, name: str, shape: tuple[int, ...], model: weights.Shape) -> str:
+    def type_of(self, name: str, shape: tuple[int, ...], model: ModelShape) -> str:
         """Returns the type that TYPES names."""
         match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name)
         return TYPES[match[2]][int(match[1])] if match and match[2] in TYPES else super().type_of(name, shape, model)

@@ -26,8 +26,8 @@ import numpy as np
 from harness import Child, Figure, append, machine_line
 
 from qsift import Embedder, EngineOptions
-from qsift.checksums import checksum
-from qsift.machine import physical_cores
+from qsift.engine.machine import physical_cores
+from qsift.hub.checksums import checksum
 
 CONNECTIONS = (1, 4, 16, 32, 64)
 JUDGED = 32

@@ -12,9 +12,9 @@ import numpy as np
 from llama_cpp import llama_cpp as lib
 from numpy.typing import NDArray
 
-from qsift.batching import Limits, plan
-from qsift.llama_context import DEFAULT_BATCH_TOKENS
-from qsift.llama_library import LlamaModel
+from qsift.engine.batching import Limits, plan
+from qsift.engine.llama.context import DEFAULT_BATCH_TOKENS
+from qsift.engine.llama.library import LlamaModel
 
 MAX_SEQUENCES = 63
 _CELLS_STEP = 1024

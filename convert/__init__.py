@@ -14,8 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from qsift.errors import ConversionError
-from qsift.quants import SCHEMES, checked_quants
-from qsift.specs import Task
+from qsift.models import SCHEMES, Task, checked_quants
 
 from .config import Config
 from .evidence import check_task, find_task

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qsift.errors import ConversionError
-from qsift.specs import TASKS, Task
+from qsift.models import TASKS, Task
 
 from .config import Config, read_json, read_json_object
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from qsift.engine import library, library_folder
 from qsift.errors import EngineError
-from qsift.gguf_header import GGML_TYPES
-from qsift.llama_library import library, library_folder
+from qsift.models import GGML_TYPES
 
 _IDS = {name: type_id for type_id, (name, _, _) in GGML_TYPES.items()}
 

@@ -13,10 +13,16 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from qsift.manifest import ARCHITECTURE, POOLING_LAST, POOLING_RANK, Manifest
-from qsift.prompts import RERANK_LABELS, RERANK_TEMPLATES
-from qsift.quants import SCHEMES
-from qsift.specs import Task
+from qsift.models import (
+    ARCHITECTURE,
+    POOLING_LAST,
+    POOLING_RANK,
+    RERANK_LABELS,
+    RERANK_TEMPLATES,
+    SCHEMES,
+    Manifest,
+    Task,
+)
 
 from .config import Config
 from .tensors import Tensor

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
-from qsift.quants import SCHEMES, encoded_bytes
+from qsift.models import SCHEMES, encoded_bytes
 
 from .config import Config
 from .tensors import Tensor

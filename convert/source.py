@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from qsift.errors import ConversionError
-from qsift.prompts import RERANK_LABELS
-from qsift.specs import Task
-from qsift.weights import HEAD_WEIGHT
+from qsift.models import HEAD_WEIGHT, RERANK_LABELS, Task
 
 from .checkpoint import FixedRows, open_tensors
 from .config import Config

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qsift.errors import ConversionError
-from qsift.prompts import RERANK_LABELS
-from qsift.weights import weights
+from qsift.models import RERANK_LABELS, weights
 
 from .checkpoint import Rows, StoredTensor, listed
 from .config import Config

@@ -13,10 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from qsift.errors import ConversionError, ModelFileError
-from qsift.gguf_header import TensorInfo, read_header
-from qsift.model_file import ModelFile
-from qsift.quants import BLOCKS
-from qsift.specs import Task
+from qsift.models import BLOCKS, ModelFile, Task, TensorInfo, read_header
 
 from .checkpoint import listed
 from .gguf_file import decode

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qsift.errors import ConversionError
-from qsift.prompts import END_OF_TEXT
-from qsift.specs import Task
+from qsift.models import END_OF_TEXT, Task
 
 from .checkpoint import listed
 from .config import read_json_object

@@ -15,7 +15,7 @@ from hub_server import HubServer
 from huggingface_hub import constants
 from qsift.convert import convert
 
-import qsift.hub_modelscope
+import qsift.hub.modelscope
 
 # Haystack and Ray tell their makers that they are used.
 os.environ.update(HAYSTACK_TELEMETRY_ENABLED="False", RAY_USAGE_STATS_ENABLED="0")
@@ -101,5 +101,5 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         }
         for name, value in settings.items():
             monkeypatch.setattr(constants, name, value)
-        qsift.hub_modelscope._client.cache_clear()
+        qsift.hub.modelscope._client.cache_clear()
         yield server

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-import qsift.index_table  # before the forks  # noqa: F401
+import qsift.search.table  # before the forks  # noqa: F401
 from qsift import Document, Embedder, EngineOptions, IndexOptions, SearchIndex, Section
-from qsift.llama_library import library
+from qsift.engine.llama.library import library
 
 N_ROUNDS, N_DOCUMENTS, LARGE = 20, 100, 50
 OPTIONS = IndexOptions(batch=20, wait=60)

@@ -15,7 +15,7 @@ from model import Qwen3
 from tokenizers import Tokenizer
 from torch.nn.functional import normalize
 
-from qsift.prompts import END_OF_TEXT, RERANK_LABELS, RERANK_TEMPLATES, query_prompt
+from qsift.models.prompts import END_OF_TEXT, RERANK_LABELS, RERANK_TEMPLATES, query_prompt
 
 
 class Encoder:

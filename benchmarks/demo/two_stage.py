@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 
 from qsift import Embedder, PassageList, QsiftError, Reranker, SearchHit, SearchPipeline, Splitter, find_documents
-from qsift.cli_output import columns, one_line
+from qsift.cli.output import columns, one_line
 
 CANDIDATES, SHOWN = 20, 4
 MAX_TOKENS = 96

@@ -22,7 +22,7 @@ from exchanges import segmented
 from pairs import Pairs
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from qsift.prompts import END_OF_TEXT, RERANK_LABELS
+from qsift.models.prompts import END_OF_TEXT, RERANK_LABELS
 
 SIZE = 28_000
 """Tokens that are learnt from bytes."""

@@ -7,7 +7,9 @@ Importing this package loads numpy and nothing heavier; llama.cpp is loaded with
 searching needs with the first of its names.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from .embedder import Embedder
@@ -27,20 +29,23 @@ from .errors import (
     UnknownModelError,
     UploadError,
 )
-from .model_file import ModelFile
-from .prompts import QUERY_INSTRUCTION, RERANK_TEMPLATES
+from .models import QUERY_INSTRUCTION, RERANK_TEMPLATES, SPECS, ModelFile, ModelSpec
 from .reranker import Hit, Reranker
-from .specs import SPECS, ModelSpec
-from .vectors import similarity
+from .text import similarity
 
 if TYPE_CHECKING:
-    from .documents import find_documents
-    from .index_filter import Filter
-    from .index_ranking import Candidate
-    from .index_settings import IndexOptions
-    from .passages import Document, Passage, Section, Splitter
-    from .search import PassageList, SearchHit, SearchPipeline
-    from .search_index import IndexChanges, IndexInfo, SearchIndex
+    from .documents import Document, Passage, Section, Splitter, find_documents
+    from .search import (
+        Candidate,
+        Filter,
+        IndexChanges,
+        IndexInfo,
+        IndexOptions,
+        PassageList,
+        SearchHit,
+        SearchIndex,
+        SearchPipeline,
+    )
 
 __version__ = "0.1.0"
 
@@ -86,13 +91,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "documents": ("find_documents",),
-    "index_filter": ("Filter",),
-    "index_ranking": ("Candidate",),
-    "index_settings": ("IndexOptions",),
-    "passages": ("Document", "Passage", "Section", "Splitter"),
-    "search": ("PassageList", "SearchHit", "SearchPipeline"),
-    "search_index": ("IndexChanges", "IndexInfo", "SearchIndex"),
+    "documents": ("Document", "Passage", "Section", "Splitter", "find_documents"),
+    "search": (
+        *("Candidate", "Filter", "IndexChanges", "IndexInfo", "IndexOptions", "PassageList", "SearchHit"),
+        *("SearchIndex", "SearchPipeline"),
+    ),
 }
 
 
@@ -107,3 +110,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _Moved(ModuleType):
+    """The module `qsift.pull` of old, which is `qsift.hub` now."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        import warnings
+
+        warnings.warn("qsift.pull is deprecated: import from qsift.hub.", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(".hub", __name__), name)
+
+
+pull = sys.modules[f"{__name__}.pull"] = _Moved(f"{__name__}.pull")

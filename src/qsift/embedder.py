@@ -12,15 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .batching import unique
-from .engine import Engine, EngineOptions
-from .loading import load_engine
-from .model_file import ModelFile
-from .prompts import QUERY_INSTRUCTION, Prompt, document_prompt, query_prompt
-from .runner import LengthLimit, Runner, as_list, length_limit
-from .specs import MIN_DIM
-from .tokenization import Encoded, PromptEncoder, TokenIds, Tokenizer, check_text
-from .vectors import Precision, check_dim, check_precision, normalize, quantize, similarity
+from .engine import Engine, EngineOptions, TokenIds, load_engine, unique
+from .models import MIN_DIM, QUERY_INSTRUCTION, ModelFile, Prompt, document_prompt, query_prompt
+from .text import (
+    Encoded,
+    LengthLimit,
+    Precision,
+    PromptEncoder,
+    Runner,
+    Tokenizer,
+    as_list,
+    check_dim,
+    check_precision,
+    check_text,
+    length_limit,
+    normalize,
+    quantize,
+    similarity,
+)
 
 
 class Embedder:
@@ -60,7 +69,10 @@ class Embedder:
             ConversionError: a name whose checkpoint cannot be converted.
             EngineError: llama.cpp cannot run it as the options demand.
         """
-        file, engine = load_engine(model, "embed", options)
+        from .hub import open_model
+
+        file = open_model(model, "embed")
+        engine = load_engine(file, "embed", options)
         return cls(engine, engine.tokenizer, file)
 
     @property

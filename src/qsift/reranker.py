@@ -11,13 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .batching import unique
-from .engine import Engine, EngineOptions
-from .loading import load_engine
-from .model_file import ModelFile
-from .prompts import RERANK_TEMPLATES
-from .runner import Runner, as_list, length_limit
-from .tokenization import Encoded, PromptEncoder, TokenIds, Tokenizer, check_text
+from .engine import Engine, EngineOptions, TokenIds, load_engine, unique
+from .models import RERANK_TEMPLATES, ModelFile
+from .text import Encoded, PromptEncoder, Runner, Tokenizer, as_list, check_text, length_limit
 
 Pair = tuple[str, str]
 
@@ -89,7 +85,10 @@ class Reranker:
             ConversionError: a name whose checkpoint cannot be converted.
             EngineError: llama.cpp cannot run it as the options demand.
         """
-        file, engine = load_engine(model, "rerank", options)
+        from .hub import open_model
+
+        file = open_model(model, "rerank")
+        engine = load_engine(file, "rerank", options)
         try:
             return cls(engine, engine.tokenizer, file, template=template)
         except ValueError:

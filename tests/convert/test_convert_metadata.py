@@ -10,9 +10,9 @@ from checkpoints import Shape, write_checkpoint
 from independent import change_json, gguf_keys
 from qsift.convert import convert
 
-from qsift.manifest import Manifest
-from qsift.model_file import ModelFile
-from qsift.prompts import RERANK_HEAD, RERANK_TAIL
+from qsift.models.manifest import Manifest
+from qsift.models.model_file import ModelFile
+from qsift.models.prompts import RERANK_HEAD, RERANK_TAIL
 
 CARD = """---
 license: apache-2.0

@@ -17,7 +17,7 @@ from independent import change_json
 from qsift.convert import convert, gguf_file
 
 from qsift.errors import ConversionError
-from qsift.model_file import ModelFile
+from qsift.models.model_file import ModelFile
 
 SLOW_CONVERSION = """
 import sys, time

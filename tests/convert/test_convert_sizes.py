@@ -11,10 +11,10 @@ from checkpoints import TINY, Shape, write_checkpoint
 from conftest import CHECKPOINTS
 from qsift.convert import QUANTS, convert
 
-from qsift.gguf_header import read_header
-from qsift.quants import SCHEMES
-from qsift.sizes import TOKENIZER_JSON, checkpoint_bytes, gguf_bytes, weight_bytes
-from qsift.specs import SPECS, ModelSpec, Task
+from qsift.models.gguf_header import read_header
+from qsift.models.quants import SCHEMES
+from qsift.models.sizes import TOKENIZER_JSON, checkpoint_bytes, gguf_bytes, weight_bytes
+from qsift.models.specs import SPECS, ModelSpec, Task
 
 # Every rule of the mixes has a say in one of these: eighths and thirds of the layers, shared values, rows that
 # are no multiple of a block.

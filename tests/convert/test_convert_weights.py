@@ -19,7 +19,7 @@ from qsift.convert.source import Source
 from qsift.convert.verify import BOUNDS, verify, within_bound
 
 from qsift.errors import ConversionError
-from qsift.quants import BLOCKS, SCHEMES
+from qsift.models.quants import BLOCKS, SCHEMES
 
 BLOCK_NAMES = {
     "attn_norm": "input_layernorm",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qsift.machine import cpu_info
+from qsift.engine.machine import cpu_info
 
 ROOT = Path(__file__).parents[2]
 GAINS = {"avx_vnni", "avx512_vnni", "avx512_bf16"} & set(cpu_info().get("flags", "").split())

@@ -433,13 +433,14 @@ def test_ctrl_c_leaves_no_half_output(embedding: Path, endless: Path, tmp_path: 
 
 
 @posix
-@pytest.mark.parametrize("load", ["Embedder.load(path)", "sys.exit(cli_console.run(command, []))"])
+@pytest.mark.parametrize("load", ["Embedder.load(path)", "sys.exit(console.run(command, []))"])
 def test_ctrl_c_while_llama_cpp_logs_is_neither_lost_nor_a_second_traceback(embedding: Path, load: str):
     # While a model loads, llama.cpp's callbacks are the only Python that runs, and ctypes would
     # print an exception raised there and go on.
     code = f"""
 import logging, signal, sys, time, click
-from qsift import Embedder, cli_console
+from qsift import Embedder
+from qsift.cli import console
 path = {str(embedding)!r}
 class Pest(logging.Handler):
     def emit(self, record):
@@ -465,8 +466,9 @@ except KeyboardInterrupt:
 def test_a_load_that_is_interrupted_can_be_repeated(embedding: Path):
     code = f"""
 import signal
-from qsift import Embedder, llama_library
-lib = llama_library.library()
+from qsift import Embedder
+from qsift.engine.llama import library
+lib = library()
 plain = lib.llama_model_load_from_file
 def load_in_a_hurry(*arguments):
     signal.raise_signal(signal.SIGINT)

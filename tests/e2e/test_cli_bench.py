@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from qsift import EngineError
-from qsift.bench import ask
-from qsift.bench_rows import Job
-from qsift.loading import BUNDLED
+from qsift.bench.rows import Job
+from qsift.bench.run import ask
+from qsift.hub.opening import BUNDLED
 
 EMBEDDING, RERANKER = (str(BUNDLED / f"demo-{kind}.gguf") for kind in ("embedding", "reranker"))
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from qsift import SPECS, Embedder, Reranker
-from qsift.loading import BUNDLED
+from qsift.hub.opening import BUNDLED
 
 ROOT = Path(__file__).parents[2]
 QUESTION = "什么是量子计算?"

@@ -16,8 +16,8 @@ from hub_server import HubServer
 from huggingface_hub import ModelCard
 
 from qsift import Embedder, Reranker
-from qsift.checksums import checksum
-from qsift.parity import DOCUMENTS, QUERIES
+from qsift.bench.parity import DOCUMENTS, QUERIES
+from qsift.hub.checksums import checksum
 
 REPO = "tester/Tiny-GGUF"
 CARD_OF_THE_CHECKPOINT = "---\nlicense: apache-2.0\nbase_model:\n- Qwen/Qwen3-0.6B-Base\n---\n# Tiny\n"

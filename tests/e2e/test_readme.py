@@ -15,7 +15,7 @@ from hub_server import HubServer
 from qsift.convert import convert
 
 import qsift
-from qsift.cli import cli
+from qsift.cli.main import cli
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"(?m)(<!-- not run: installs -->\n)?^```(\w+)\n(.*?)^```", README, re.DOTALL)

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from qsift.memory import cache_bytes
-from qsift.specs import SPECS
+from qsift.engine.memory import cache_bytes
+from qsift.models.specs import SPECS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")

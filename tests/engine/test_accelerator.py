@@ -17,10 +17,11 @@ from reference import Reference
 from safetensors.torch import load_file, save_file
 from texts import SENTENCES
 
-from qsift import Embedder, EngineOptions, Reranker, accelerator
-from qsift.accelerator import Mode
-from qsift.engine import Accel
-from qsift.machine import cpu_info
+from qsift import Embedder, EngineOptions, Reranker
+from qsift.engine.llama import accelerator
+from qsift.engine.llama.accelerator import Mode
+from qsift.engine.machine import cpu_info
+from qsift.engine.seam import Accel
 
 FLAGS = set(cpu_info().get("flags", "").split())
 GAINS = {"avx_vnni", "avx512_vnni", "avx512_bf16"} & FLAGS

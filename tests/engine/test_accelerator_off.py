@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from qsift import Embedder, EngineOptions, accelerator
-from qsift.accelerator import AUTO, choose
-from qsift.machine import cpu_info
-from qsift.selfcheck import self_check
+from qsift import Embedder, EngineOptions
+from qsift.engine.llama import accelerator
+from qsift.engine.llama.accelerator import AUTO, choose
+from qsift.engine.machine import cpu_info
+from qsift.engine.selfcheck import self_check
 
 GAINS = {"avx_vnni", "avx512_vnni", "avx512_bf16"} & set(cpu_info().get("flags", "").split())
 needs_plug_in = pytest.mark.skipif(not GAINS, reason="this CPU gains nothing from qsift-accel, so it is not built")
@@ -104,7 +105,9 @@ def test_a_plug_in_that_cannot_be_used_leaves_a_working_embedder_and_one_line(
 @pytest.mark.parametrize("what", ["laying out a weight", "packing a weight", "a product"])
 def test_what_fails_in_the_plug_in_is_computed_without_it(what: str, tmp_path: Path) -> None:
     run("", tmp_path)  # the self-check's answer is kept
-    before = f"from qsift import accelerator; accelerator.load()._plug_in.qsift_accel_fail({what.encode()!r})"
+    before = (
+        f"from qsift.engine.llama import accelerator; accelerator.load()._plug_in.qsift_accel_fail({what.encode()!r})"
+    )
     printed, logged = run(before, tmp_path)
     assert printed == ["off None", "int8 int8" if what == "a product" else "int8 None", "same"]
     assert len(logged) == 1 and f"({what}: it was told to fail)" in logged[0], logged
@@ -135,7 +138,7 @@ def test_torch_in_the_same_process_changes_nothing(order: str, tmp_path: Path) -
 @needs_plug_in
 def test_a_mode_that_the_cpu_lacks_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
     child = (
-        "from qsift import accelerator\n"
+        "from qsift.engine.llama import accelerator\n"
         "try: accelerator.choose('bf16')\n"
         "except accelerator.Declined as reason: print(reason)\n"
     )

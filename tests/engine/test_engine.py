@@ -23,7 +23,7 @@ from qsift import (
     Reranker,
     UnknownModelError,
 )
-from qsift.gguf_header import read_header
+from qsift.models.gguf_header import read_header
 
 Gguf = Callable[..., Path]
 

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qsift import Embedder, EngineError, EngineOptions, NonFiniteError, Reranker
-from qsift.gguf_header import read_header
-from qsift.llama import LlamaEngine
-from qsift.llama_context import CELLS_STEP, FIRST_CELLS, Context
-from qsift.llama_library import library
+from qsift.engine.llama.context import CELLS_STEP, FIRST_CELLS, Context
+from qsift.engine.llama.engine import LlamaEngine
+from qsift.engine.llama.library import library
+from qsift.models.gguf_header import read_header
 
 Gguf = Callable[..., Path]
 

@@ -13,9 +13,9 @@ from checkpoints import K_QUANT, Shape, write_checkpoint
 from qsift.convert import QUANTS, convert
 
 from qsift import Embedder, EngineOptions, Reranker
-from qsift.machine import cpu_has_amx
-from qsift.memory import cache_bytes, compute_bytes, repacked_bytes, run_bytes
-from qsift.specs import ModelSpec, Task
+from qsift.engine.machine import cpu_has_amx
+from qsift.engine.memory import cache_bytes, compute_bytes, repacked_bytes, run_bytes
+from qsift.models.specs import ModelSpec, Task
 
 OPTIONS = EngineOptions(device="cpu", threads=1, extra_buffers=False, accel="off")
 

@@ -26,8 +26,8 @@ from qsift import (
     SearchIndexError,
     Section,
 )
-from qsift.index_ranking import RRF_K
-from qsift.vectors import normalize, quantize
+from qsift.search.ranking import RRF_K
+from qsift.text.vectors import normalize, quantize
 
 ONE_THREAD = EngineOptions(threads=1)
 Gguf = Callable[..., Path]
@@ -474,7 +474,7 @@ def test_without_lancedb_the_sentence_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['lancedb'] = None\n"
         "import qsift\n"
-        "try: import qsift.index_table\n"
+        "try: import qsift.search.table\n"
         "except qsift.MissingExtraError as error: print(error, error.package, error.extra)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

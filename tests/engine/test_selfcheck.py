@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from qsift.engine import EngineOptions
-from qsift.machine import cache_folder
-from qsift.selfcheck import MODEL, extra_buffers, self_check
+from qsift.engine.machine import cache_folder
+from qsift.engine.seam import EngineOptions
+from qsift.engine.selfcheck import MODEL, extra_buffers, self_check
 
 
 def test_the_check_runs_in_a_child_and_its_answer_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ def test_a_child_that_crashes_keeps_the_kernels_off(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("QSIFT_CACHE", str(tmp_path))
     check = self_check(command=[sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"])
     assert not check.safe and "crashed" in check.reason
-    monkeypatch.setattr("qsift.selfcheck.amx_is_possible", lambda: True)
+    monkeypatch.setattr("qsift.engine.selfcheck.amx_is_possible", lambda: True)
     assert extra_buffers(EngineOptions()) is False
     assert extra_buffers(EngineOptions(extra_buffers=True)) is True
 

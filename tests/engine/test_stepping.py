@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from qsift import Embedder, EngineError, Reranker
-from qsift.engine import Engine
-from qsift.tokenization import TokenIds
+from qsift.engine.seam import Engine, TokenIds
 
 LENGTHS = (2, 63, 64, 65, 512, 700, 1024, 1025, 1100, 2048)
 

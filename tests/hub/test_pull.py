@@ -21,9 +21,9 @@ from released import RELEASED, files_in, publish
 from texts import SENTENCES
 
 from qsift import SPECS, ConversionError, DownloadError, Embedder, ModelSpec, Reranker
-from qsift.names import ModelName
-from qsift.pull import pull, remove
-from qsift.store import Shelf
+from qsift.hub.names import ModelName
+from qsift.hub.pulling import pull, remove
+from qsift.hub.store import Shelf
 
 EMBEDDING, RERANKER = "qwen3-embedding-0.6b", "qwen3-reranker-0.6b"
 TEXTS = SENTENCES[:6]

@@ -23,7 +23,7 @@ from qsift.convert import convert
 from released import files_in, publish
 
 from qsift import DownloadError, Reranker, UnknownModelError
-from qsift.pull import pull, remove
+from qsift.hub.pulling import pull, remove
 
 EMBEDDING, RERANKER = "qwen3-embedding-0.6b", "qwen3-reranker-8b"
 QSIFT = (sys.executable, "-m", "qsift")

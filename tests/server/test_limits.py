@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from serving import Serving
 
-from qsift.cli import cli
+from qsift.cli.main import cli
 
 KEY = "a-key-of-the-test"
 

@@ -11,10 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from qsift import ModelFile, NonFiniteError
-from qsift.engine import OnProgress
-from qsift.manifest import Manifest
-from qsift.specs import Task
-from qsift.tokenization import TokenIds
+from qsift.engine.seam import OnProgress, TokenIds
+from qsift.models.manifest import Manifest
+from qsift.models.specs import Task
 
 CONTROL = {"<|endoftext|>": 300, "<|im_start|>": 301, "<|im_end|>": 302, "<think>": 303, "</think>": 304}
 

@@ -12,9 +12,9 @@ import pytest
 from stub import StubEngine
 
 from qsift import EngineError, NonFiniteError
-from qsift.engine import OnProgress
+from qsift.engine.seam import OnProgress, TokenIds
 from qsift.server.batcher import Batcher, ClosedError, Compute, QueueFullError, TurnFacts
-from qsift.tokenization import Encoded, TokenIds
+from qsift.text.tokenization import Encoded
 
 BAD = 66
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsift.batching import MIN_PREFIX, Limits, plan, unique
+from qsift.engine.batching import MIN_PREFIX, Limits, plan, unique
 
 IDS = st.lists(st.integers(0, 3), min_size=1, max_size=40)
 SEQUENCES = st.lists(IDS, max_size=30).map(lambda lists: [np.array(ids, np.int32) for ids in lists])

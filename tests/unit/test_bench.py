@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qsift import EngineError, EngineOptions
-from qsift.bench_child import repeated
-from qsift.bench_rows import Answer, Case, cases, figures, judged, row, with_ratios
-from qsift.bench_texts import N_QUERIES, make_queries, make_texts, ragged, words
+from qsift.bench.child import repeated
+from qsift.bench.rows import Answer, Case, cases, figures, judged, row, with_ratios
+from qsift.bench.run import N_QUERIES, make_queries, make_texts, ragged, words
 
 CASE = Case("m.gguf", "/m.gguf", "embed", "q8_0", EngineOptions())
 VOCABULARY = [b"the", "Ġthe".encode(), b"cat", "Ġcat".encode(), b"alone", b"Up", "ĠUp".encode(), b"a", "Ġa".encode()]

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from qsift import doctor
-from qsift.doctor import GPU_WHEELS, MEASURED, REBUILD_CLANG, REBUILD_NATIVE, Acceleration, Installation, advise
+from qsift.engine import doctor
+from qsift.engine.doctor import GPU_WHEELS, MEASURED, REBUILD_CLANG, REBUILD_NATIVE, Acceleration, Installation, advise
+from qsift.engine.selfcheck import SelfCheck
 from qsift.errors import EngineError
-from qsift.selfcheck import SelfCheck
 
 AVX2 = ("AVX", "AVX2", "FMA")
 AVX512 = (*AVX2, "AVX_VNNI", "AVX512", "AVX512_VBMI", "AVX512_VNNI", "AVX512_BF16")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qsift.server.fair_queue import LEAST_BUDGET, FairQueue, Place, Request
-from qsift.tokenization import Encoded
+from qsift.text.tokenization import Encoded
 
 BUDGETS = st.sampled_from([64, 100, 512])
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsift.manifest import Manifest
+from qsift.models.manifest import Manifest
 
 MANIFESTS = st.builds(
     Manifest,

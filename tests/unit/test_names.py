@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qsift import SPECS, UnknownModelError
-from qsift.names import ModelName
+from qsift.hub.names import ModelName
 
 
 @pytest.mark.parametrize(

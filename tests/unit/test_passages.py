@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qsift import Document, Passage, Section, Splitter
-from qsift.borders import KINDS, Kind, last_border
+from qsift.documents.document import KINDS, Kind
+from qsift.documents.passages import last_border
 
 ROOT = Path(__file__).parents[2]
 _TOKEN = re.compile(r"\w{1,4}|[^\w\s]|[ \t]{2,}|\n")

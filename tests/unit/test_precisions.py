@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from qsift.vectors import PRECISIONS, normalize, quantize, similarity
+from qsift.text.vectors import PRECISIONS, normalize, quantize, similarity
 
 VECTORS = arrays(np.float32, st.tuples(st.integers(0, 5), st.just(40)), elements=st.floats(-8, 8, width=32))
 RANDOM = np.random.default_rng(0).standard_normal((50, 256)).astype(np.float32)

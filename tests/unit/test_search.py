@@ -9,7 +9,7 @@ import pytest
 from stub import StubEngine, StubTokenizer, model_file
 
 from qsift import Document, DocumentError, Embedder, PassageList, Reranker, SearchPipeline, Section, Splitter
-from qsift.index_ranking import ORDERS, fuse, odds
+from qsift.search.ranking import ORDERS, fuse, odds
 
 TEXTS = {"far": "zzzz yyyy", "near": "abcd abcd", "nearer": "abcd abcx", "nearest": "abcd"}
 
@@ -91,7 +91,7 @@ def test_a_document_that_cannot_be_read_is_named_and_the_others_are_found(embedd
 
 
 def test_batches_are_told_and_keep_the_order(embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qsift.search._BATCH", 3)
+    monkeypatch.setattr("qsift.search.pipeline._BATCH", 3)
     long = Document.of_text("\n\n".join(f"paragraph {i}" for i in range(10)), "long")
     told: list[int] = []
     splitter = Splitter(embedder.token_count, max_tokens=16, overlap=0)

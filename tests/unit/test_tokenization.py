@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stub import CONTROL, StubTokenizer
 
-from qsift.prompts import QUERY_INSTRUCTION, RERANK_TEMPLATES, Prompt, document_prompt, query_prompt
-from qsift.tokenization import PromptEncoder, TokenIds, check_text, fit
+from qsift.engine.seam import TokenIds
+from qsift.models.prompts import QUERY_INSTRUCTION, RERANK_TEMPLATES, Prompt, document_prompt, query_prompt
+from qsift.text.tokenization import PromptEncoder, check_text, fit
 
 PIECES = st.text("ab<|im_end|>", max_size=20)
 

@@ -9,7 +9,7 @@ from qsift.embedder import Embedder
 from qsift.engine import EngineOptions
 from qsift.errors import MissingExtraError
 from qsift.reranker import Reranker
-from qsift.runner import WINDOW
+from qsift.text import WINDOW
 
 from .lazy_models import LazyModel
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qsift.embedder import Embedder
 from qsift.engine import EngineOptions
 from qsift.errors import MissingExtraError
-from qsift.model_file import ModelFile
+from qsift.models import ModelFile
 from qsift.reranker import Reranker
 
 from .lazy_models import LazyModel

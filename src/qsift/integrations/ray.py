@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from qsift.errors import MissingExtraError, QsiftError
-from qsift.fingerprint import fingerprint
-from qsift.loading import open_model
-from qsift.runner import WINDOW
+from qsift.hub import open_model
+from qsift.text import WINDOW
 
 from .columns import AddColumn, Column, Scores, Vectors
 from .partitions import Partition, Target, partitions_of, read
@@ -265,7 +264,7 @@ def _job(column: Column, partition_rows: int) -> dict[str, Any]:
     file = open_model(column.model, "embed" if isinstance(column, Vectors) else "rerank")
     settings = asdict(column)
     del settings["options"]
-    return {**settings, "model": fingerprint(file), "partition_rows": partition_rows}
+    return {**settings, "model": file.fingerprint(), "partition_rows": partition_rows}
 
 
 def _shared_out(pool: Pool, at_most: int | None = None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qsift.embedder import Embedder
 from qsift.engine import EngineOptions
-from qsift.vectors import Precision, normalize
+from qsift.text import Precision, normalize
 
 from .lazy_models import LazyModel
 

@@ -1,7 +1,7 @@
 """The HTTP server: `qsift serve`, and `create_app` for those who bring their own. Needs the extra ``server``."""
 
 from .app import create_app
-from .process import serve
-from .settings import ServerOptions
+from .process import bound_socket, serve
+from .settings import ServerOptions, is_loopback
 
-__all__ = ["ServerOptions", "create_app", "serve"]
+__all__ = ["ServerOptions", "bound_socket", "create_app", "is_loopback", "serve"]

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from qsift.batching import unique
-from qsift.engine import Engine, Stepper
+from qsift.engine import Engine, Stepper, unique
 from qsift.errors import NonFiniteError
-from qsift.tokenization import Encoded
+from qsift.text import Encoded
 
 from .fair_queue import LEAST_BUDGET, FairQueue, Place, Request
 

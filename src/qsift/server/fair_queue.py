@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from qsift.tokenization import Encoded
+from qsift.text import Encoded
 
 LEAST_BUDGET = 64
 """Tokens of the smallest turn: with fewer, what every call costs beside its tokens outweighs them."""

@@ -14,8 +14,9 @@ from fastapi import Request
 from numpy.typing import NDArray
 
 from qsift.embedder import Embedder
+from qsift.engine import TokenIds
 from qsift.reranker import Reranker
-from qsift.tokenization import Encoded, TokenIds
+from qsift.text import Encoded
 
 from .batcher import BUDGET, Batcher, Compute
 from .metrics import Metrics

@@ -1,0 +1,7 @@
+"""The command line: a mirror of the API, a file for each group of commands. Nothing else imports it."""
+
+from .main import main
+
+__all__ = [
+    "main",
+]

@@ -1,0 +1,103 @@
+"""The commands about models by name: `pull`, `models`, `rm`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from qsift.hub import DEFAULT_QUANT, StoredModel, shelves
+from qsift.models import SCHEMES, SPECS, TASKS, ModelSpec, gguf_bytes
+
+from .console import tell
+from .options import as_json_option, shows_progress, stderr_options
+from .output import print_json
+
+_NAMES = click.argument("models", nargs=-1, required=True, metavar="NAME[:QUANT]…")
+
+
+@click.command()
+@_NAMES
+@click.option("--task", type=click.Choice(TASKS), help="Needed where a checkpoint does not say.")
+@click.option("--source", type=click.Choice(["hf", "modelscope"]), help="[default: $QSIFT_SOURCE, else hf]")
+@click.option("--revision", help="Branch, tag or commit; main looks for a newer one.  [default: keep what is here]")
+@click.option("--keep-checkpoint", is_flag=True, help="Keep the weights after they were converted.")
+@stderr_options
+def pull(models: tuple[str, ...], **options: Any) -> None:
+    """Put models on this machine, so that they load by name and offline.
+
+    NAME is one of qsift models, a repository, or the folder of a checkpoint. What is there as a GGUF is taken,
+    everything else is converted here and verified. Prints the files. A pull that was interrupted goes on.
+    """
+    from qsift.hub import pull as fetch
+
+    paths = fetch(
+        *models,
+        task=options["task"],
+        source=options["source"],
+        revision=options["revision"],
+        keep_checkpoint=options["keep_checkpoint"],
+        on_plan=lambda plan: None if options["quiet"] else tell(str(plan)),
+        show_progress_bar=shows_progress(options),
+    )
+    for path in paths:
+        click.echo(path)
+
+
+@click.command()
+@as_json_option
+def models(as_json: bool) -> None:
+    """List the models that load by name, and what is on this machine.
+
+    Sizes are in GB; * marks what is here.
+    """
+    # A hub's cache is its client's: what was removed there is not here any more.
+    kept = [model for shelf in shelves() for model in shelf.records() if os.path.isfile(model.path)]
+    if as_json:
+        print_json({"models": [_facts(spec, kept) for spec in SPECS.values()], "here": [asdict(one) for one in kept]})
+        return
+    width = max(map(len, SPECS))
+    click.echo((f"{'':<{width}}  width  context  " + "".join(f"{quant:<8}" for quant in SCHEMES)).rstrip())
+    for spec in SPECS.values():
+        facts = _facts(spec, kept)
+        sizes = [
+            f"{nbytes / 1e9:.2f}" + "*" * (quant in facts["here"]) for quant, nbytes in (facts["bytes"] or {}).items()
+        ]
+        cells = "".join(f"{size:<8}" for size in sizes) or "bundled, for trying out and for tests"
+        click.echo(f"{spec.name:<{width}}  {spec.hidden_size:>5}  {spec.context:>7}  {cells}".rstrip())
+    for model in kept:
+        how = "converted here" if model.converted else "as it came"
+        click.echo(f"\n{model.model}:{model.quant}  {model.nbytes / 1e9:.2f} GB, {how}")
+        click.echo(f"  from {model.repo} ({model.source}, {model.commit})\n  {model.path}")
+
+
+@click.command()
+@_NAMES
+@stderr_options
+def rm(models: tuple[str, ...], **options: Any) -> None:
+    """Remove models from this machine: one quant, or all quants of a NAME without one.
+
+    Files that were in a hub's cache before qsift came stay there.
+    """
+    from qsift.hub import remove
+
+    for model in remove(*models):
+        if not options["quiet"]:
+            tell(f"Removed {model.model}:{model.quant}.")
+
+
+def _facts(spec: ModelSpec, kept: list[StoredModel]) -> dict[str, Any]:
+    """Returns what is known of a model: its shape, its size in each quant, and the quants that are here."""
+    return {
+        "name": spec.name,
+        "repo": spec.repo,
+        "task": spec.task,
+        "width": spec.hidden_size,
+        "context": spec.context,
+        "default_quant": DEFAULT_QUANT,
+        "bytes": {quant: gguf_bytes(spec, quant) for quant in SCHEMES} if spec.repo else None,
+        "here": [model.quant for model in kept if model.model == spec.repo],
+        "note": spec.note,
+    }

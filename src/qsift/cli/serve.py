@@ -1,0 +1,102 @@
+"""The command that serves models over HTTP: `serve`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from qsift.errors import MissingExtraError
+
+from .console import tell
+from .options import engine, engine_options
+
+_LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "body_timeout")
+
+
+@click.command()
+@click.option("--embedding", metavar="NAME", help="Embedding model: a .gguf file or a name (qsift models).")
+@click.option("--reranker", metavar="NAME", help="Reranker: a .gguf file or a name (qsift models).")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind to.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option("--api-key", "api_keys", multiple=True, envvar="QSIFT_API_KEY", help="Demand this key; may be repeated.")
+@click.option("--insecure", is_flag=True, help="Bind beyond this machine without a key.")
+@click.option("--max-body", type=click.IntRange(1), default=8 * 2**20, show_default=True, help="Bytes of a body.")
+@click.option("--max-texts", type=click.IntRange(1), default=2048, show_default=True, help="Texts of a request.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Tokens of a text.  [default: 8192, or the model's context]")
+@click.option(
+    "--max-waiting", type=click.IntRange(1), default=2**19, show_default=True, help="Tokens that may wait for a model."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=600, show_default=True, help="Seconds of a request."
+)
+@click.option(
+    "--body-timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=30,
+    show_default=True,
+    help="Seconds until a body is there.",
+)
+@click.option(
+    "--log/--no-log", default=True, show_default=True, help="A line on stderr for each request, without texts."
+)
+@click.option("--quiet", "-q", is_flag=True, help="Nothing on stderr but the address and errors.")
+@engine_options
+def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
+    """Serve models over HTTP, with the APIs of OpenAI, Cohere, Jina, TEI and Ollama.
+
+    Prints the address when both models are loaded and warm. Ctrl-C or SIGTERM ends it, after the answers
+    to what it accepted.
+    """
+    try:
+        from qsift.server import ServerOptions, bound_socket, create_app, is_loopback
+        from qsift.server import serve as run
+    except ImportError as error:
+        package = (error.name or "fastapi").partition(".")[0]
+        raise MissingExtraError("Starting the server", package, "server") from error
+
+    if not embedding and not reranker:
+        raise click.UsageError("There is nothing to serve. Name a model with --embedding, --reranker, or both.")
+    is_local = is_loopback(options["host"])
+    if not is_local and not options["api_keys"] and not options["insecure"]:
+        raise click.UsageError(
+            f"Others can reach {options['host']}, and there is no key. Give one with --api-key or QSIFT_API_KEY, "
+            "or say --insecure if that is meant."
+        )
+    limits = ServerOptions(
+        api_keys=tuple(options["api_keys"]),
+        local_names_only=is_local and not options["api_keys"],
+        **{name: options[name] for name in _LIMITS},
+    )
+    _log(requests=options["log"] and not options["quiet"])
+    # The address is taken before the models are loaded, so that a mistake shows at once; it listens when they are.
+    bound = bound_socket(options["host"], options["port"])
+    with bound, ExitStack() as models:
+        app = create_app(*_load(embedding, reranker, options, models), options=limits)
+        host, port = bound.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        run(app, bound, on_ready=lambda: tell(f"Serving on {address}, its API on {address}/docs. Ctrl-C ends it."))
+
+
+def _load(embedding: str | None, reranker: str | None, options: dict[str, Any], models: ExitStack) -> tuple[Any, Any]:
+    from qsift.embedder import Embedder
+    from qsift.reranker import Reranker
+
+    settings = engine(options)
+    return (
+        (embedding, models.enter_context(Embedder.load(embedding, options=settings))) if embedding else None,
+        (reranker, models.enter_context(Reranker.load(reranker, options=settings))) if reranker else None,
+    )
+
+
+def _log(*, requests: bool) -> None:
+    if requests:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logger = logging.getLogger("qsift.server")
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False

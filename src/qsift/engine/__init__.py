@@ -1,0 +1,40 @@
+"""Token ids to rows: the seam (`Engine`), and what runs a model behind it on this machine.
+
+An engine knows token ids; it knows no text, no prompts and no scores. Which sequences go into which call is decided
+in batching, llama.cpp is driven in the folder llama alone, and whether its fast kernels are safe here is found out in
+selfcheck.
+"""
+
+from .batching import common_prefix, unique
+from .doctor import advise, examine
+from .llama import library, library_folder, version
+from .loading import load_engine
+from .machine import cache_folder, cpu_name, peak_rss, physical_cores
+from .memory import run_bytes
+from .seam import Accel, CacheType, Device, Engine, EngineOptions, Stepper, TokenIds
+from .selfcheck import accelerator_mode, extra_buffers
+
+__all__ = [
+    "Accel",
+    "CacheType",
+    "Device",
+    "Engine",
+    "EngineOptions",
+    "Stepper",
+    "TokenIds",
+    "accelerator_mode",
+    "advise",
+    "cache_folder",
+    "common_prefix",
+    "cpu_name",
+    "examine",
+    "extra_buffers",
+    "library",
+    "library_folder",
+    "load_engine",
+    "peak_rss",
+    "physical_cores",
+    "run_bytes",
+    "unique",
+    "version",
+]

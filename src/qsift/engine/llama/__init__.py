@@ -1,0 +1,16 @@
+"""llama.cpp: its library and its plug-in, a model's contexts, and the engine over them. The only door to llama_cpp.
+
+Nothing here knows where a model's file comes from or what its rows mean.
+"""
+
+from .engine import LlamaEngine
+from .library import build_info, library, library_folder, supports_gpu, version
+
+__all__ = [
+    "LlamaEngine",
+    "build_info",
+    "library",
+    "library_folder",
+    "supports_gpu",
+    "version",
+]

@@ -1,0 +1,58 @@
+"""Facts of models and their files: sizes, prompts, weights, quants, what a GGUF is good for. Nothing runs here.
+
+This room reads the headers of files, and knows no llama.cpp, no network and no text but the prompts that the models
+were trained with.
+"""
+
+from .gguf_header import GGML_TYPES, TensorInfo, read_header
+from .manifest import ARCHITECTURE, POOLING_LAST, POOLING_RANK, Manifest
+from .model_file import ModelFile, wrong_task
+from .prompts import (
+    END_OF_TEXT,
+    QUERY_INSTRUCTION,
+    RERANK_LABELS,
+    RERANK_TEMPLATES,
+    Prompt,
+    document_prompt,
+    query_prompt,
+)
+from .quants import BLOCKS, SCHEMES, checked_quants, encoded_bytes, largest_share
+from .sizes import checkpoint_bytes, gguf_bytes, typed_weights, weight_bytes
+from .specs import MIN_DIM, SPECS, TASKS, ModelSpec, Task
+from .weights import HEAD_WEIGHT, Shape, weights
+
+__all__ = [
+    "ARCHITECTURE",
+    "BLOCKS",
+    "END_OF_TEXT",
+    "GGML_TYPES",
+    "HEAD_WEIGHT",
+    "MIN_DIM",
+    "POOLING_LAST",
+    "POOLING_RANK",
+    "QUERY_INSTRUCTION",
+    "RERANK_LABELS",
+    "RERANK_TEMPLATES",
+    "SCHEMES",
+    "SPECS",
+    "TASKS",
+    "Manifest",
+    "ModelFile",
+    "ModelSpec",
+    "Prompt",
+    "Shape",
+    "Task",
+    "TensorInfo",
+    "checked_quants",
+    "checkpoint_bytes",
+    "document_prompt",
+    "encoded_bytes",
+    "gguf_bytes",
+    "largest_share",
+    "query_prompt",
+    "read_header",
+    "typed_weights",
+    "weight_bytes",
+    "weights",
+    "wrong_task",
+]

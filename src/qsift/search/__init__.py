@@ -1,0 +1,26 @@
+"""Questions to hits: the pipeline of both stages, and the index that lasts.
+
+How an index is stored is known by its table alone, the only door to LanceDB and pyarrow, which is loaded when the
+first index is opened. Files and formats are known by documents, models by what is passed in.
+"""
+
+from .filter import Filter
+from .index import IndexChanges, IndexInfo, SearchIndex
+from .pipeline import PassageList, SearchHit, SearchPipeline
+from .ranking import ORDERS, Candidate
+from .retrieval import Mode
+from .settings import IndexOptions
+
+__all__ = [
+    "ORDERS",
+    "Candidate",
+    "Filter",
+    "IndexChanges",
+    "IndexInfo",
+    "IndexOptions",
+    "Mode",
+    "PassageList",
+    "SearchHit",
+    "SearchIndex",
+    "SearchPipeline",
+]
