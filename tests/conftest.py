@@ -16,6 +16,9 @@ from huggingface_hub import constants
 from qsift.convert import convert
 
 import qsift.hub.modelscope
+from qsift import EngineOptions
+from qsift.engine import extra_buffers
+from qsift.engine.machine import cpu_has_amx
 
 # Haystack and Ray tell their makers that they are used.
 os.environ.update(HAYSTACK_TELEMETRY_ENABLED="False", RAY_USAGE_STATS_ENABLED="0")
@@ -49,6 +52,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
         patch.setenv(name, str(tmp_path_factory.mktemp("cache")))
     patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setattr(constants, "HF_HUB_OFFLINE", True)
+    if cpu_has_amx():
+        extra_buffers(EngineOptions())  # a build whose AMX kernels crash says so once, and not in the midst of a test
 
 
 @pytest.fixture(scope="session", autouse=True)
