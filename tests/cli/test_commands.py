@@ -81,7 +81,10 @@ def expected(embedding: Path) -> np.ndarray:
 
 
 def test_help_lists_every_command_without_loading_llama_cpp():
-    code = "import sys, qsift.cli as c; c.run(c.cli, ['--help']); sys.exit('llama_cpp' in sys.modules)"
+    code = (
+        "import sys; from qsift.cli import cli; from qsift.cli.console import run\n"
+        "run(cli, ['--help']); sys.exit('llama_cpp' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert all(command in done.stdout for command in ("convert", "embed", "rerank", "info", "doctor"))

@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
+from qsift.embedder import Embedder
 from qsift.errors import MissingExtraError
+from qsift.reranker import Reranker
 
 from .console import tell
 from .options import engine, engine_options
@@ -82,9 +84,6 @@ def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
 
 
 def _load(embedding: str | None, reranker: str | None, options: dict[str, Any], models: ExitStack) -> tuple[Any, Any]:
-    from qsift.embedder import Embedder
-    from qsift.reranker import Reranker
-
     settings = engine(options)
     return (
         (embedding, models.enter_context(Embedder.load(embedding, options=settings))) if embedding else None,
