@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,23 @@ from .text import (
     length_limit,
     normalize,
     quantize,
+    shows_keywords_of,
     similarity,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class EncodeOptions(TypedDict, total=False):
+    """What `Embedder.encode` takes beside texts and instruction, for whatever hands it on."""
+
+    truncate_dim: int | None
+    normalize_embeddings: bool
+    precision: Precision
+    max_tokens: int | None
+    truncate: bool
+    show_progress_bar: bool
 
 
 class Embedder:
@@ -85,58 +100,6 @@ class Embedder:
         """The longest text that the model takes, in tokens, end token included."""
         return self.engine.max_tokens
 
-    def encode_query(
-        self,
-        texts: Any,
-        *,
-        instruction: str | None = None,
-        truncate_dim: int | None = None,
-        normalize_embeddings: bool = True,
-        precision: Precision = "float32",
-        max_tokens: int | None = None,
-        truncate: bool = True,
-        show_progress_bar: bool = False,
-    ) -> Any:
-        """Returns the vectors of queries, each behind an instruction.
-
-        Args:
-            texts: as `encode`.
-            instruction: one sentence that says what to search for; None takes the model's default.
-            truncate_dim, normalize_embeddings, precision, max_tokens, truncate, show_progress_bar: as `encode`.
-        """
-        return self.encode(
-            texts,
-            instruction=self.instruction if instruction is None else instruction,
-            truncate_dim=truncate_dim,
-            normalize_embeddings=normalize_embeddings,
-            precision=precision,
-            max_tokens=max_tokens,
-            truncate=truncate,
-            show_progress_bar=show_progress_bar,
-        )
-
-    def encode_document(
-        self,
-        texts: Any,
-        *,
-        truncate_dim: int | None = None,
-        normalize_embeddings: bool = True,
-        precision: Precision = "float32",
-        max_tokens: int | None = None,
-        truncate: bool = True,
-        show_progress_bar: bool = False,
-    ) -> Any:
-        """Returns the vectors of documents, which stand bare; arguments and results as `encode`."""
-        return self.encode(
-            texts,
-            truncate_dim=truncate_dim,
-            normalize_embeddings=normalize_embeddings,
-            precision=precision,
-            max_tokens=max_tokens,
-            truncate=truncate,
-            show_progress_bar=show_progress_bar,
-        )
-
     def encode(
         self,
         texts: Any,
@@ -179,6 +142,22 @@ class Embedder:
         if isinstance(texts, str):
             return self._matrix([texts], to_prompt, limit, finish, show_progress=show_progress_bar)[0]
         return self._matrix(as_list(texts, "texts"), to_prompt, limit, finish, show_progress=show_progress_bar)
+
+    @shows_keywords_of(encode)
+    def encode_query(self, texts: Any, *, instruction: str | None = None, **options: Unpack[EncodeOptions]) -> Any:
+        """Returns the vectors of queries, each behind an instruction.
+
+        Args:
+            texts: as `encode`.
+            instruction: one sentence that says what to search for; None takes the model's default.
+            **options: as `encode`.
+        """
+        return self.encode(texts, instruction=self.instruction if instruction is None else instruction, **options)
+
+    @shows_keywords_of(encode, but="instruction")
+    def encode_document(self, texts: Any, **options: Unpack[EncodeOptions]) -> Any:
+        """Returns the vectors of documents, which stand bare; arguments and results as `encode`."""
+        return self.encode(texts, instruction=None, **options)
 
     def prepare(
         self,

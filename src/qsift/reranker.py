@@ -6,14 +6,18 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .engine import Engine, EngineOptions, TokenIds, load_engine, unique
 from .models import RERANK_TEMPLATES, ModelFile
-from .text import Encoded, PromptEncoder, Runner, Tokenizer, as_list, check_text, length_limit
+from .text import Encoded, PromptEncoder, Runner, Tokenizer, as_list, check_text, length_limit, shows_keywords_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 Pair = tuple[str, str]
 
@@ -31,6 +35,16 @@ class Hit:
     corpus_id: int
     score: float
     text: str
+
+
+class PredictOptions(TypedDict, total=False):
+    """What `Reranker.predict` takes beside the pairs, for whatever hands it on."""
+
+    instruction: str | None
+    raw_scores: bool
+    max_tokens: int | None
+    truncate: bool
+    show_progress_bar: bool
 
 
 class Reranker:
@@ -100,49 +114,6 @@ class Reranker:
         """The longest prompt that the model takes, in tokens, template included."""
         return self.engine.max_tokens
 
-    def rank(
-        self,
-        query: str,
-        documents: Any,
-        *,
-        top_k: int | None = None,
-        instruction: str | None = None,
-        raw_scores: bool = False,
-        max_tokens: int | None = None,
-        truncate: bool = True,
-        show_progress_bar: bool = False,
-    ) -> list[Hit]:
-        """Returns the documents, the best first; equal scores keep their order.
-
-        Args:
-            query: what is searched for.
-            documents: the texts to judge, a list or an iterator of str.
-            top_k: how many to return; None means all.
-            instruction, raw_scores, max_tokens, truncate, show_progress_bar: as `predict`.
-
-        Raises:
-            TypeError, ValueError: not a text, a lone surrogate, ``top_k`` below 1; names the index.
-            InputTooLongError, NonFiniteError, EngineError: as `predict`.
-        """
-        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int | np.integer)):
-            raise TypeError(f"top_k is {top_k!r}; a whole number or None is needed.")
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k is {top_k}; the smallest allowed is 1, and None means all.")
-        if isinstance(documents, str):
-            raise TypeError("documents is one str; a list of str is needed.")
-        checked_query = check_text(query, 0, kind="Query")
-        texts = [check_text(text, i, kind="Document") for i, text in enumerate(as_list(documents, "documents"))]
-        scores = self.predict(
-            [(checked_query, text) for text in texts],
-            instruction=instruction,
-            raw_scores=raw_scores,
-            max_tokens=max_tokens,
-            truncate=truncate,
-            show_progress_bar=show_progress_bar,
-        )
-        order = np.argsort(-scores, kind="stable")[:top_k]
-        return [Hit(int(i), float(scores[i]), texts[i]) for i in order]
-
     def predict(
         self,
         pairs: Any,
@@ -191,6 +162,39 @@ class Reranker:
         )
         scores = _scores(np.concatenate([np.empty((0, 2), np.float32), *found]), raw=raw_scores)[inverse]
         return float(scores[0]) if single else scores
+
+    @shows_keywords_of(predict)
+    def rank(
+        self,
+        query: str,
+        documents: Any,
+        *,
+        top_k: int | None = None,
+        **options: Unpack[PredictOptions],
+    ) -> list[Hit]:
+        """Returns the documents, the best first; equal scores keep their order.
+
+        Args:
+            query: what is searched for.
+            documents: the texts to judge, a list or an iterator of str.
+            top_k: how many to return; None means all.
+            **options: as `predict`.
+
+        Raises:
+            TypeError, ValueError: not a text, a lone surrogate, ``top_k`` below 1; names the index.
+            InputTooLongError, NonFiniteError, EngineError: as `predict`.
+        """
+        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int | np.integer)):
+            raise TypeError(f"top_k is {top_k!r}; a whole number or None is needed.")
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}; the smallest allowed is 1, and None means all.")
+        if isinstance(documents, str):
+            raise TypeError("documents is one str; a list of str is needed.")
+        checked_query = check_text(query, 0, kind="Query")
+        texts = [check_text(text, i, kind="Document") for i, text in enumerate(as_list(documents, "documents"))]
+        scores = self.predict([(checked_query, text) for text in texts], **options)
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        return [Hit(int(i), float(scores[i]), texts[i]) for i in order]
 
     def prepare(
         self,

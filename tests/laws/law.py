@@ -37,7 +37,7 @@ LATE = {"convert", "integrations", "server"}
 # Doors within a room: one for llama.cpp, and a public module for each framework.
 INNER_DOORS = ("qsift.engine.llama", *(f"qsift.integrations.{name}" for name in ("lancedb", "mteb", "ray")))
 # Packages that any file may import.
-EVERYWHERE = {"numpy", "tqdm"}
+EVERYWHERE = {"numpy", "tqdm", "typing_extensions"}
 
 _ROW = {room: number for number, row in enumerate(ROOMS.split("\n")) for room in row.split()}
 

@@ -3,6 +3,7 @@
 This room drives an engine through its seam, and knows neither llama.cpp nor files.
 """
 
+from .keywords import shows_keywords_of
 from .runner import WINDOW, LengthLimit, Runner, as_list, length_limit
 from .tokenization import Encoded, PromptEncoder, Tokenizer, check_text
 from .vectors import PRECISIONS, Precision, Vectors, check_dim, check_precision, normalize, quantize, similarity
@@ -24,5 +25,6 @@ __all__ = [
     "length_limit",
     "normalize",
     "quantize",
+    "shows_keywords_of",
     "similarity",
 ]
