@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -17,9 +16,8 @@ from .models import MIN_DIM, QUERY_INSTRUCTION, ModelFile, Prompt, document_prom
 from .text import (
     Encoded,
     LengthLimit,
+    LoadedModel,
     Precision,
-    PromptEncoder,
-    Runner,
     Tokenizer,
     as_list,
     check_dim,
@@ -47,7 +45,7 @@ class EncodeOptions(TypedDict, total=False):
     show_progress_bar: bool
 
 
-class Embedder:
+class Embedder(LoadedModel):
     """An embedding model. Load one with `Embedder.load`; close it or use it in a with statement.
 
     Calls from several threads are safe and take turns.
@@ -60,12 +58,9 @@ class Embedder:
 
     def __init__(self, engine: Engine, tokenizer: Tokenizer, file: ModelFile) -> None:
         """Wraps an engine that gives hidden states; `load` makes one."""
-        self.file = file
-        self.engine = engine
+        super().__init__(engine, tokenizer, file)
         self.instruction = file.manifest.instruction if file.manifest else QUERY_INSTRUCTION
         self._min_dim = min(file.manifest.min_dim if file.manifest and file.manifest.min_dim else MIN_DIM, file.width)
-        self._encoder = PromptEncoder(tokenizer)
-        self._runner = Runner(engine, self._encoder)
 
     @classmethod
     def load(cls, model: str | os.PathLike[str], *, options: EngineOptions | None = None) -> Embedder:
@@ -94,11 +89,6 @@ class Embedder:
     def width(self) -> int:
         """The full width of the vectors."""
         return self.file.width
-
-    @property
-    def max_tokens(self) -> int:
-        """The longest text that the model takes, in tokens, end token included."""
-        return self.engine.max_tokens
 
     def encode(
         self,
@@ -213,18 +203,6 @@ class Embedder:
     def token_count(self, text: str, *, instruction: str | None = None) -> int:
         """Returns how many tokens the model sees of a text, the end token included."""
         return len(self.token_ids(text, instruction=instruction))
-
-    def close(self) -> None:
-        """Frees the model. May be called more than once."""
-        self.engine.close()
-
-    def __enter__(self) -> Embedder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _finish(self, truncate_dim: int | None, normalized: bool, precision: Precision) -> _Finish:
         check_precision(precision)

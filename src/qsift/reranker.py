@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from .engine import Engine, EngineOptions, TokenIds, load_engine, unique
 from .models import RERANK_TEMPLATES, ModelFile
-from .text import Encoded, PromptEncoder, Runner, Tokenizer, as_list, check_text, length_limit, shows_keywords_of
+from .text import Encoded, LoadedModel, Tokenizer, as_list, check_text, length_limit, shows_keywords_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -47,7 +46,7 @@ class PredictOptions(TypedDict, total=False):
     show_progress_bar: bool
 
 
-class Reranker:
+class Reranker(LoadedModel):
     """A reranker. Load one with `Reranker.load`; close it or use it in a with statement.
 
     Calls from several threads are safe and take turns.
@@ -70,13 +69,10 @@ class Reranker:
         name = template or (file.manifest.template if file.manifest else None) or "card"
         if name not in RERANK_TEMPLATES:
             raise ValueError(f"template is {name!r}; allowed are {', '.join(RERANK_TEMPLATES)}.")
-        self.file = file
-        self.engine = engine
+        super().__init__(engine, tokenizer, file)
         self.template = RERANK_TEMPLATES[name]
         own = file.manifest.instruction if file.manifest and template is None else None
         self.instruction = own or self.template.instruction
-        self._encoder = PromptEncoder(tokenizer)
-        self._runner = Runner(engine, self._encoder)
 
     @classmethod
     def load(
@@ -108,11 +104,6 @@ class Reranker:
         except ValueError:
             engine.close()
             raise
-
-    @property
-    def max_tokens(self) -> int:
-        """The longest prompt that the model takes, in tokens, template included."""
-        return self.engine.max_tokens
 
     def predict(
         self,
@@ -247,18 +238,6 @@ class Reranker:
     def token_count(self, query: str, document: str, *, instruction: str | None = None) -> int:
         """Returns how many tokens the model sees of a pair, template included."""
         return len(self.token_ids(query, document, instruction=instruction))
-
-    def close(self) -> None:
-        """Frees the model. May be called more than once."""
-        self.engine.close()
-
-    def __enter__(self) -> Reranker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def check_pair(pair: Any, index: int) -> Pair:

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from checkpoints import TINY, Shape, write_checkpoint
-from conftest import CHECKPOINTS
+from checkpoints import CHECKPOINTS, TINY, Shape, write_checkpoint
 from qsift.convert import QUANTS, convert
 
 from qsift.models.gguf_header import read_header

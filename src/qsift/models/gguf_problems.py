@@ -12,7 +12,8 @@ from typing import Any
 from .gguf_header import INT32, STRING, Header
 from .manifest import ARCHITECTURE, POOLING_LAST, POOLING_RANK, Manifest
 from .prompts import RERANK_LABELS
-from .weights import HEAD_WEIGHT, Sizes, weights
+from .specs import Shape
+from .weights import HEAD_WEIGHT, weights
 
 _FLOAT_TYPES = ("F32", "F16", "BF16")
 
@@ -145,7 +146,7 @@ def _head_problems(header: Header) -> Iterator[str]:
 def _expected_shapes(header: Header) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of a GGUF's weights by name; a GGUF has them the other way round than torch."""
     keys = header.keys
-    sizes = Sizes(
+    shape = Shape(
         num_hidden_layers=keys["qwen3.block_count"],
         hidden_size=keys["qwen3.embedding_length"],
         intermediate_size=keys["qwen3.feed_forward_length"],
@@ -154,4 +155,4 @@ def _expected_shapes(header: Header) -> dict[str, tuple[int, ...]]:
         head_dim=keys["qwen3.attention.key_length"],
         vocab_size=len(keys["tokenizer.ggml.tokens"]),
     )
-    return {weight.name: weight.shape[::-1] for weight in weights(sizes)}
+    return {weight.name: weight.shape[::-1] for weight in weights(shape)}

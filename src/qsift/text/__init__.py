@@ -4,8 +4,9 @@ This room drives an engine through its seam, and knows neither llama.cpp nor fil
 """
 
 from .keywords import shows_keywords_of
-from .runner import WINDOW, LengthLimit, Runner, as_list, length_limit
-from .tokenization import Encoded, PromptEncoder, Tokenizer, check_text
+from .loaded_model import LoadedModel
+from .runner import WINDOW, LengthLimit, as_list, length_limit
+from .tokenization import Encoded, Tokenizer, check_text
 from .vectors import PRECISIONS, Precision, Vectors, check_dim, check_precision, normalize, quantize, similarity
 
 __all__ = [
@@ -13,9 +14,8 @@ __all__ = [
     "WINDOW",
     "Encoded",
     "LengthLimit",
+    "LoadedModel",
     "Precision",
-    "PromptEncoder",
-    "Runner",
     "Tokenizer",
     "Vectors",
     "as_list",
