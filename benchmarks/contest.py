@@ -18,11 +18,11 @@ from converted_models import FORMATS, converted
 from harness import Child, PeerFailed, Row, append
 from jobs import Job, rerank_ids
 from peers import RERANKERS
-from qsift.convert import QUANTS
 from random_models import SHAPES, checkpoint, gguf
 from workloads import EMBED, RERANK
 
 from qsift import EngineOptions
+from qsift.convert import QUANTS
 from qsift.engine.machine import cache_folder, physical_cores
 from qsift.engine.seam import Accel, CacheType
 from qsift.engine.selfcheck import amx_is_possible, extra_buffers

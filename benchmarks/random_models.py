@@ -14,8 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from checkpoints import SHAPE_0_6B, TINY, write_checkpoint
-from qsift.convert import convert
 
+from qsift.convert import convert
 from qsift.models.specs import Task
 
 SHAPES = {"0.6b": SHAPE_0_6B, "tiny": TINY}

@@ -14,8 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from checkpoints import Checkpoint, Shape, write_checkpoint
-from qsift.convert import convert
 
+from qsift.convert import convert
 from qsift.engine.selfcheck import MODEL
 from qsift.models import Shape as ModelShape
 from qsift.models import quants

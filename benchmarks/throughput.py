@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from contest import Entrant, Throughput, add_options, ratio
 from harness import Row, machine_line
 from peers import PEERS, own_weights
-from qsift.convert import QUANTS
 from workloads import EMBED, RERANK
+
+from qsift.convert import QUANTS
 
 # What two phases (and for reranking the shared prefix) must gain over the plain decode, without and with AMX.
 TARGETS = {("embed", False): 1.3, ("embed", True): 1.6, ("rerank", False): 2.0, ("rerank", True): 2.5}

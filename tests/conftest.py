@@ -13,10 +13,10 @@ import pytest
 from checkpoints import CHECKPOINTS, write_checkpoint
 from hub_server import HubServer
 from huggingface_hub import constants
-from qsift.convert import convert
 
 import qsift.hub.modelscope
 from qsift import EngineOptions
+from qsift.convert import convert
 from qsift.engine import extra_buffers
 from qsift.engine.machine import cpu_has_amx
 

@@ -17,6 +17,7 @@ from measures import LANGUAGES, RetrievalSet, cut, descriptions, ndcg, ranks, re
 from pairs import Pairs, digest
 
 from convert import gguf_path
+
 from qsift import Embedder, Reranker
 
 CANDIDATES = 50

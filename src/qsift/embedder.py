@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import Engine, EngineOptions, TokenIds, load_engine, unique
+from .engine import Engine, EngineOptions, TokenIds, load_engine
 from .models import MIN_DIM, QUERY_INSTRUCTION, ModelFile, Prompt, document_prompt, query_prompt
 from .text import (
     Encoded,
-    LengthLimit,
     LoadedModel,
     Precision,
     Tokenizer,
@@ -58,7 +57,7 @@ class Embedder(LoadedModel):
 
     def __init__(self, engine: Engine, tokenizer: Tokenizer, file: ModelFile) -> None:
         """Wraps an engine that gives hidden states; `load` makes one."""
-        super().__init__(engine, tokenizer, file)
+        super().__init__(engine, tokenizer, file, n_outputs=file.width)
         self.instruction = file.manifest.instruction if file.manifest else QUERY_INSTRUCTION
         self._min_dim = min(file.manifest.min_dim if file.manifest and file.manifest.min_dim else MIN_DIM, file.width)
 
@@ -126,12 +125,11 @@ class Embedder(LoadedModel):
         """
         limit = length_limit(self.engine, max_tokens, truncate=truncate, kind="Text")
         finish = self._finish(truncate_dim, normalize_embeddings, precision)
+        single = isinstance(texts, str)
+        items = [texts] if single else texts if isinstance(texts, Iterator) else as_list(texts, "texts")
         to_prompt = _prompt_maker(instruction)
-        if isinstance(texts, Iterator):
-            return self._stream(texts, to_prompt, limit, finish, show_progress=show_progress_bar)
-        if isinstance(texts, str):
-            return self._matrix([texts], to_prompt, limit, finish, show_progress=show_progress_bar)[0]
-        return self._matrix(as_list(texts, "texts"), to_prompt, limit, finish, show_progress=show_progress_bar)
+        vectors = self._results(items, check_text, to_prompt, finish, limit, show_progress=show_progress_bar)
+        return vectors[0] if single else vectors
 
     @shows_keywords_of(encode)
     def encode_query(self, texts: Any, *, instruction: str | None = None, **options: Unpack[EncodeOptions]) -> Any:
@@ -176,7 +174,7 @@ class Embedder(LoadedModel):
         for index, text in enumerate(texts):
             ids = self._text_ids(text, index) if isinstance(text, np.ndarray) else None
             prompt = to_prompt(check_text(text if ids is None else "", index))
-            encoded.append(self._runner.encode(prompt, index, limit, text_ids=ids))
+            encoded.append(self._fitted(prompt, index, limit, text_ids=ids))
         return encoded
 
     def finish(
@@ -216,37 +214,6 @@ class Embedder(LoadedModel):
             )
         end = self._encoder.encode(document_prompt("")).ids[-1]
         return ids[:-1] if len(ids) and ids[-1] == end else ids
-
-    def _matrix(
-        self,
-        texts: list[Any],
-        to_prompt: Callable[[str], Prompt],
-        limit: LengthLimit,
-        finish: _Finish,
-        *,
-        show_progress: bool,
-    ) -> NDArray[Any]:
-        checked = [check_text(text, index) for index, text in enumerate(texts)]
-        firsts, inverse = unique(checked)
-        prompts = (to_prompt(checked[i]) for i in firsts)
-        parts = [finish(np.empty((0, self.width), np.float32))]
-        rows = self._runner.rows(prompts, limit, positions=firsts, total=len(firsts), show_progress=show_progress)
-        parts.extend(finish(part) for part in rows)
-        matrix = np.concatenate(parts)
-        return matrix if len(firsts) == len(texts) else matrix[inverse]
-
-    def _stream(
-        self,
-        texts: Iterable[Any],
-        to_prompt: Callable[[str], Prompt],
-        limit: LengthLimit,
-        finish: _Finish,
-        *,
-        show_progress: bool,
-    ) -> Iterator[NDArray[Any]]:
-        prompts = (to_prompt(check_text(text, index)) for index, text in enumerate(texts))
-        for part in self._runner.rows(prompts, limit, show_progress=show_progress):
-            yield from finish(part)
 
 
 def _prompt_maker(instruction: str | None) -> Callable[[str], Prompt]:

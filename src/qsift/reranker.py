@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import Engine, EngineOptions, TokenIds, load_engine, unique
-from .models import RERANK_TEMPLATES, ModelFile
+from .engine import Engine, EngineOptions, TokenIds, load_engine
+from .models import RERANK_LABELS, RERANK_TEMPLATES, ModelFile
 from .text import Encoded, LoadedModel, Tokenizer, as_list, check_text, length_limit, shows_keywords_of
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Reranker(LoadedModel):
         name = template or (file.manifest.template if file.manifest else None) or "card"
         if name not in RERANK_TEMPLATES:
             raise ValueError(f"template is {name!r}; allowed are {', '.join(RERANK_TEMPLATES)}.")
-        super().__init__(engine, tokenizer, file)
+        super().__init__(engine, tokenizer, file, n_outputs=len(RERANK_LABELS))
         self.template = RERANK_TEMPLATES[name]
         own = file.manifest.instruction if file.manifest and template is None else None
         self.instruction = own or self.template.instruction
@@ -137,21 +138,18 @@ class Reranker(LoadedModel):
         """
         limit = length_limit(self.engine, max_tokens, truncate=truncate, kind="Document")
         sentence = self.instruction if instruction is None else check_text(instruction, 0, kind="Instruction")
-        if isinstance(pairs, Iterator):
-            prompts = (self.template.prompt(*check_pair(pair, i), sentence) for i, pair in enumerate(pairs))
-            parts = self._runner.rows(prompts, limit, show_progress=show_progress_bar)
-            return (float(score) for rows in parts for score in _scores(rows, raw=raw_scores))
         single = isinstance(pairs, tuple) and len(pairs) == 2 and all(isinstance(side, str) for side in pairs)
-        checked = [check_pair(pair, i) for i, pair in enumerate([pairs] if single else as_list(pairs, "pairs"))]
-        firsts, inverse = unique(checked)
-        found = self._runner.rows(
-            (self.template.prompt(*checked[i], sentence) for i in firsts),
+        items = [pairs] if single else pairs if isinstance(pairs, Iterator) else as_list(pairs, "pairs")
+        scores = self._results(
+            items,
+            check_pair,
+            lambda pair: self.template.prompt(pair[0], pair[1], sentence),
+            partial(_scores, raw=raw_scores),
             limit,
-            positions=firsts,
-            total=len(firsts),
             show_progress=show_progress_bar,
         )
-        scores = _scores(np.concatenate([np.empty((0, 2), np.float32), *found]), raw=raw_scores)[inverse]
+        if isinstance(items, Iterator):
+            return map(float, scores)
         return float(scores[0]) if single else scores
 
     @shows_keywords_of(predict)
@@ -223,7 +221,7 @@ class Reranker(LoadedModel):
             rest = len(self._encoder.encode(replace(empty, body=empty.body[: empty.fixed])).ids)
             limit = replace(limit, max_tokens=min(limit.max_tokens, rest + max_document_tokens))
         prompts = (self.template.prompt(query, text, sentence) for text in texts)
-        return [self._runner.encode(prompt, index, limit) for index, prompt in enumerate(prompts)]
+        return [self._fitted(prompt, index, limit) for index, prompt in enumerate(prompts)]
 
     def finish(self, rows: NDArray[np.float32], *, raw_scores: bool = False) -> NDArray[np.float32]:
         """Returns the scores, (n,) float32, that the engine's rows, (n, 2) float32, become; see `predict`."""

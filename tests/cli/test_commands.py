@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import write_checkpoint
-from qsift.convert import QUANTS
 
 from qsift import Embedder, Reranker
+from qsift.convert import QUANTS
 
 QSIFT = (sys.executable, "-m", "qsift")
 TEXTS = ["the first text", "日本語のテキスト", "", "three"]

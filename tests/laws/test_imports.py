@@ -16,7 +16,7 @@ PLANTED = {
     "a room beside": ("documents/files.py", "from qsift.hub import open_model", "not below documents"),
     "the public names from below": ("search/index.py", "from qsift import Embedder", "not below search"),
     "a file behind a door": ("embedder.py", "from qsift.models.specs import SPECS", "past the door"),
-    "a relative way past a door": ("search/index.py", "from ..text.runner import Runner", "past the door"),
+    "a relative way past a door": ("search/index.py", "from ..text.vectors import normalize", "past the door"),
     "what a door does not show": ("embedder.py", "from qsift.models import specs", "does not show"),
     "a file of convert, late": ("hub/pulling.py", "def f():\n    from qsift.convert.vocab import V", "past the door"),
     "convert at the top": ("hub/pulling.py", "from qsift.convert import convert", "in the function"),

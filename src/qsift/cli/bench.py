@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from qsift import __version__
-from qsift.engine import Accel, cpu_name, physical_cores, version
-from qsift.hub import open_model
-
 from .console import tell
 from .options import as_json_option, engine, engine_options_but, stderr_options
 from .output import print_json
+from qsift import __version__
+from qsift.engine import Accel, cpu_name, physical_cores, version
+from qsift.hub import open_model
 
 if TYPE_CHECKING:
     from qsift.bench import Row

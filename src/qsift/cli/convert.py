@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 
-from qsift.errors import UploadError
-from qsift.models import TASKS
-
 from .console import tell
 from .options import shows_progress, stderr_options
+from qsift.errors import UploadError
+from qsift.models import TASKS
 
 _MESSAGE = "Upload GGUF files made by qsift"
 

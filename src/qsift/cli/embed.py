@@ -10,16 +10,15 @@ from typing import Any, get_args
 
 import click
 
-from qsift.embedder import Embedder
-from qsift.models import RERANK_TEMPLATES
-from qsift.reranker import Reranker
-from qsift.text import PRECISIONS
-
 from .console import tell
 from .options import all_of, engine, engine_options, shows_progress, stderr_options
 from .output import Format, opened, print_hits, write_jsonl, write_npy, write_table
 from .ray import RayCommand, embed_with_ray
 from .texts import Texts
+from qsift.embedder import Embedder
+from qsift.models import RERANK_TEMPLATES
+from qsift.reranker import Reranker
+from qsift.text import PRECISIONS
 
 _readable = click.Path(exists=True, dir_okay=False, allow_dash=True)
 _text_options = all_of(

@@ -6,12 +6,11 @@ from dataclasses import asdict
 
 import click
 
+from .options import as_json_option
+from .output import print_facts, print_json
 from qsift import __version__
 from qsift.engine import advise, examine
 from qsift.hub import open_model
-
-from .options import as_json_option
-from .output import print_facts, print_json
 
 
 @click.command()

@@ -10,8 +10,6 @@ import sys
 
 import click
 
-from qsift import __version__
-
 from .bench import bench
 from .console import Group, run
 from .convert import convert
@@ -20,6 +18,7 @@ from .info import doctor, info
 from .models import models, pull, rm
 from .search import index, search
 from .serve import serve
+from qsift import __version__
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

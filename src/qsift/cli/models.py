@@ -8,12 +8,11 @@ from typing import Any
 
 import click
 
-from qsift.hub import DEFAULT_QUANT, StoredModel, shelves
-from qsift.models import SCHEMES, SPECS, TASKS, ModelSpec, gguf_bytes
-
 from .console import tell
 from .options import as_json_option, shows_progress, stderr_options
 from .output import print_json
+from qsift.hub import DEFAULT_QUANT, StoredModel, shelves
+from qsift.models import SCHEMES, SPECS, TASKS, ModelSpec, gguf_bytes
 
 _NAMES = click.argument("models", nargs=-1, required=True, metavar="NAME[:QUANT]…")
 

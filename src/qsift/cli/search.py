@@ -10,14 +10,13 @@ from typing import Any, get_args
 
 import click
 
+from .console import tell
+from .options import all_of, as_json_option, engine, engine_options, shows_progress, stderr_options
+from .output import print_facts, print_found, print_json
 from qsift.documents import KINDS, Document, OnBatch, OnSkip, Passage, find_documents, source_name
 from qsift.embedder import Embedder
 from qsift.reranker import Reranker
 from qsift.search import ORDERS, Filter, IndexChanges, Mode, PassageList, SearchIndex, SearchPipeline
-
-from .console import tell
-from .options import all_of, as_json_option, engine, engine_options, shows_progress, stderr_options
-from .output import print_facts, print_found, print_json
 
 _PATH = click.Path(path_type=str)
 _embedding = click.option(

@@ -9,12 +9,11 @@ from typing import Any
 
 import click
 
+from .console import tell
+from .options import engine, engine_options
 from qsift.embedder import Embedder
 from qsift.errors import MissingExtraError
 from qsift.reranker import Reranker
-
-from .console import tell
-from .options import engine, engine_options
 
 _LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "body_timeout")
 

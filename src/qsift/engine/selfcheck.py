@@ -23,14 +23,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qsift.models import ModelFile
-
 from .llama.accelerator import Declined, Mode, choose, files_of_package, require_package, wish
 from .llama.accelerator import load as load_accelerator
 from .llama.engine import LlamaEngine
 from .llama.library import build_info, library_folder, version
 from .machine import cache_folder, cpu_has_amx, cpu_name
 from .seam import EngineOptions
+from qsift.models import ModelFile
 
 logger = logging.getLogger("qsift.selfcheck")
 

@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from qsift.errors import DownloadError
-
 from .checksums import checksum
 from .client import Advance, HubClient, RemoteFile
 from .huggingface import HUGGING_FACE
 from .modelscope import MODELSCOPE
+from qsift.errors import DownloadError
 
 HUBS: dict[str, HubClient] = {"hf": HUGGING_FACE, "modelscope": MODELSCOPE}
 """The hubs by the name of their source, the default first."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
+from .lazy_models import LazyModel
 from qsift.embedder import Embedder
 from qsift.engine import EngineOptions
 from qsift.errors import MissingExtraError
 from qsift.reranker import Reranker
-
-from .lazy_models import LazyModel
 
 try:
     from haystack import Document, component, default_from_dict, default_to_dict

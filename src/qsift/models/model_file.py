@@ -11,13 +11,12 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from qsift.errors import ModelFileError
-
 from .gguf_header import Header, read_header
 from .gguf_problems import problems
 from .manifest import POOLING_LAST, POOLING_RANK, Manifest
 from .specs import SPECS, Task
 from .weights import HEAD_WEIGHT
+from qsift.errors import ModelFileError
 
 ScoreSource = Literal["labels", "logits"]
 

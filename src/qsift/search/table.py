@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsift.documents import Passage
-from qsift.errors import MissingExtraError, SearchIndexError
-from qsift.text import Vectors
-
 from .batches import Batch, Row, Stored
 from .filter import is_one_of
 from .lock import LOCK, locked
+from qsift.documents import Passage
+from qsift.errors import MissingExtraError, SearchIndexError
+from qsift.text import Vectors
 
 try:
     import lancedb

@@ -13,16 +13,15 @@ import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
 
-from qsift.embedder import Embedder
-from qsift.engine import TokenIds
-from qsift.reranker import Reranker
-from qsift.text import Encoded, LoadedModel
-
 from .batcher import BUDGET, Batcher, Compute
 from .metrics import Metrics
 from .off_loop import off_loop
 from .problems import ProblemError
 from .settings import DEFAULT_MAX_TOKENS, ServerOptions
+from qsift.embedder import Embedder
+from qsift.engine import TokenIds
+from qsift.reranker import Reranker
+from qsift.text import Encoded, LoadedModel
 
 Rows = NDArray[np.float32]
 
