@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .checksums import checksum
+from .client import SOURCES
 from .names import DEFAULT_QUANT, ModelName
 from .opening import BUNDLED, open_model
 from .store import StoredModel, shelves

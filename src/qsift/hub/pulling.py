@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .checksums import checksum, contents, signature
+from .client import SOURCES
 from .names import ModelName
 from .plan import Plan
 from .snapshot import HUBS, Snapshot, discard
@@ -23,9 +24,6 @@ from qsift.errors import DownloadError, ModelFileError, UnknownModelError
 from qsift.models import ModelFile, Task
 
 logger = logging.getLogger("qsift.pull")
-
-SOURCES = tuple(HUBS)
-"""The hubs that models can come from, the default first."""
 
 
 def pull(
