@@ -15,7 +15,7 @@ from contest import Entrant, Throughput, add_options, ratio
 from harness import Row, machine_line
 
 from qsift.engine.llama import accelerator
-from qsift.engine.seam import Accel
+from qsift.engine.protocol import Accel
 
 # The quants without the plug-in, of which the faster counts, then its modes, then others' engines.
 ENTRANTS = [

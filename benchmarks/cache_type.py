@@ -15,7 +15,7 @@ from typing import get_args
 from contest import Entrant, Throughput, add_options, ratio
 from harness import machine_line
 
-from qsift.engine.seam import CacheType
+from qsift.engine.protocol import CacheType
 
 WORKLOADS = ("mix", "n4096", "rerank32")
 

@@ -26,7 +26,7 @@ from random_models import SHAPES, checkpoint, gguf
 
 from qsift.bench.run import read_through
 from qsift.engine.machine import cache_folder, physical_cores
-from qsift.engine.seam import Accel
+from qsift.engine.protocol import Accel
 from qsift.hub.checksums import checksum
 
 QUERY = "what is a lease"

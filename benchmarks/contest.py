@@ -24,7 +24,7 @@ from workloads import EMBED, RERANK
 from qsift import EngineOptions
 from qsift.convert import QUANTS
 from qsift.engine.machine import cache_folder, physical_cores
-from qsift.engine.seam import Accel, CacheType
+from qsift.engine.protocol import Accel, CacheType
 from qsift.engine.selfcheck import amx_is_possible, extra_buffers
 from qsift.hub.checksums import checksum
 from qsift.models.specs import Task

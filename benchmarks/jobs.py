@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from workloads import RERANK
 
 from qsift import RERANK_TEMPLATES
-from qsift.engine.seam import Accel, CacheType
+from qsift.engine.protocol import Accel, CacheType
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]

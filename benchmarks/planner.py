@@ -26,7 +26,7 @@ from qsift import Embedder, EngineOptions
 from qsift.engine.batching import Limits, plan
 from qsift.engine.llama.context import DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
 from qsift.engine.machine import cache_folder, physical_cores
-from qsift.engine.seam import Accel, Engine
+from qsift.engine.protocol import Accel, Engine
 from qsift.hub.checksums import checksum
 
 Lengths = Sequence[int]

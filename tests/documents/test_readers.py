@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pdf import pdf
 
-from qsift.documents.html import read_html
-from qsift.documents.pdf import PdfError, read_pdf
-from qsift.documents.text import HEAD_BYTES, NotTextError, read_blocks
+from qsift.documents.readers.html import read_html
+from qsift.documents.readers.pdf import PdfError, read_pdf
+from qsift.documents.readers.text import HEAD_BYTES, NotTextError, read_blocks
 
 CHINESE = "今天我们去了北京的长城，天气非常好。孩子们很高兴，晚上在饭店吃了烤鸭。\n"
 RUSSIAN = "Сегодня мы поехали в Москву, погода была хорошая, и дети были рады.\n"

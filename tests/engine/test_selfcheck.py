@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qsift.engine.machine import cache_folder
-from qsift.engine.seam import EngineOptions
+from qsift.engine.protocol import EngineOptions
 from qsift.engine.selfcheck import MODEL, extra_buffers, self_check
 
 
