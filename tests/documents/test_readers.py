@@ -103,6 +103,7 @@ print(n_passages, n_lines - passage.end_line, *peaks)
 """
 
 
+@pytest.mark.posix
 def test_a_big_file_is_split_in_bounded_memory_with_the_right_lines(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MEMORY, str(tmp_path / "big.txt"), "30"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
