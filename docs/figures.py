@@ -1,0 +1,373 @@
+"""Tables and sentences of the documentation, from the rows of benchmarks/results.
+
+    cog -r -P -I docs -p "from figures import *" README.md docs/*.md      (make figures)
+
+A page holds blocks such as `<!-- [[[cog ragged() ]]] -->`; cog puts what the function prints between them and `make
+lint` checks that nothing else stands there. So a figure without a row cannot be printed. Each function prints the line
+of the machine that its rows come from. This file measures nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from qsift.engine.memory import cache_bytes, run_bytes
+from qsift.models import SCHEMES, SPECS, checkpoint_bytes, gguf_bytes
+
+Row = dict[str, Any]
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+NAMES = {
+    "qsift": "**qsift**",
+    "single-phase": "the same file, each call decoded in a single phase",
+    "xllamacpp": "xllamacpp (llama.cpp's server), same file",
+    "Llama.embed": "`llama_cpp.Llama.embed`, same file",
+    "sentence-transformers fp32, batch 8": "sentence-transformers, float32, batches of 8",
+    "sentence-transformers fp32, batch 32": "sentence-transformers, float32, batches of 32 (its default)",
+    "torch bf16, batch 8": "torch, bfloat16, batches of 8",
+}
+
+
+def rows(file: str, /, **wanted: Any) -> list[Row]:
+    """Returns the rows of a results file whose fields or settings have the wanted values, in its order."""
+    every = map(json.loads, (RESULTS / f"{file}.jsonl").read_text("utf-8").splitlines())
+    flat = ({**row, **row.get("settings", {}), "day": row["measured_at"][:10]} for row in every)
+    return [row for row in flat if all(row.get(key) == value for key, value in wanted.items())]
+
+
+def value(file: str, name: str, /, **wanted: Any) -> float:
+    """Returns the newest figure of a name."""
+    return float(rows(file, name=name, **wanted)[-1]["value"])
+
+
+def machine(row: Row) -> str:
+    """Returns where and when a row was measured."""
+    facts = row["machine"]
+    features = facts.get("cpu_features")
+    can = f"with {', '.join(features)}" if features else "(instruction sets not recorded)"
+    threads = f", {row['threads']} threads" if row.get("threads") else ""
+    return f"{facts['cpu']} {can}, {facts['cores']} cores{threads}; {row['day']}"
+
+
+def table(heads: Sequence[str], lines: Iterable[Sequence[Any]], row: Row | None = None) -> None:
+    """Prints a table, and the machine of ``row`` under it."""
+    print()
+    print(f"| {' | '.join(map(str, heads))} |")
+    print(f"|---|{'--:|' * (len(heads) - 1)}")
+    for line in lines:
+        print(f"| {' | '.join(map(str, line))} |")
+    if row:
+        print(f"\nMeasured on: {machine(row)}.")
+    print()
+
+
+def seconds(row: Row) -> float:
+    """Returns the median of a row's rounds."""
+    return median(row["seconds"])
+
+
+def ragged() -> None:
+    """qsift beside what users would run instead, on texts of ragged length."""
+    found = rows("throughput", workload="mix", quant="q6_k") + rows("throughput", workload="mix", quant="torch fp32")
+    ours = found[0]
+    lines = [
+        (
+            NAMES[row["peer"]] + (", Q6_K" if row is ours else ""),
+            f"{row['tokens_per_second']:.0f}",
+            f"{ours['tokens_per_second'] / row['tokens_per_second']:.2f} ×",
+            f"{row['peak_rss'] / 1e9:.1f} GB",
+            f"{row['check']['min_cosine']:.4f}",
+        )
+        for row in found
+    ]
+    table(("", "tokens a second", "qsift beside it", "peak memory", "smallest cosine to torch"), lines, ours)
+
+
+def ragged_picture() -> None:
+    """The same as bars, in SVG."""
+    found = rows("throughput", workload="mix", quant="q6_k") + rows("throughput", workload="mix", quant="torch fp32")
+    _bars([(row["peer"], row["tokens_per_second"]) for row in found], "tokens a second, texts of ragged length")
+
+
+def by_length() -> None:
+    """Tokens a second by the length of the texts."""
+    _by_workload("n", [16, 64, 256, 1024], "tokens of a text", lambda row: f"{row['tokens_per_second']:.0f}")
+
+
+def by_documents() -> None:
+    """Seconds of a rerank by the number of documents."""
+    found = rows("throughput", quant="q6_k")
+    lines = []
+    for count in (10, 50):
+        ours, theirs = (
+            [row for row in found if row["workload"] == f"rerank{count}" and row["peer"] == peer][-1]
+            for peer in ("qsift", "xllamacpp")
+        )
+        cells = (f"{seconds(ours):.0f} s", f"{seconds(theirs):.0f} s", f"{seconds(theirs) / seconds(ours):.2f} ×")
+        lines.append((f"{count} documents of about 150 tokens", *cells))
+    table(("", "qsift", "xllamacpp", "ratio"), lines, found[-1])
+
+
+def by_quant() -> None:
+    """Tokens a second, memory and cosine of each quant, from the newest run that compared them."""
+    found = rows("throughput", workload="u128", peer="qsift", threads=2)
+    run = [row for row in found if row["quant"] == "iq4_xs"][-1]["measured_at"][:15]  # ten minutes
+    compared = {row["quant"]: row for row in reversed(found) if row["measured_at"].startswith(run)}
+    lines = [
+        (
+            quant,
+            f"{compared[quant]['tokens_per_second']:.0f}",
+            f"{compared[quant]['peak_rss'] / 1e9:.2f} GB",
+            f"{compared[quant]['check']['min_cosine']:.4f}",
+        )
+        for quant in SCHEMES
+        if quant in compared
+    ]
+    heads = ("quant", "tokens a second", "peak memory", "smallest cosine to torch")
+    table(heads, lines, next(iter(compared.values())))
+
+
+def by_threads() -> None:
+    """Tokens a second with one thread and with two."""
+    found = [row for row in rows("throughput", workload="u128") if row["quant"] in ("q6_k", "torch fp32")]
+    newest = {(row["peer"], row["threads"]): row for row in found}
+    lines = []
+    for peer, threads in newest:
+        if threads == 1:
+            one, two = (newest[peer, n]["tokens_per_second"] for n in (1, 2))
+            lines.append((NAMES[peer], f"{one:.0f}", f"{two:.0f}", f"{two / one:.2f} ×"))
+    table(("", "one thread", "two threads", "ratio"), lines, {**found[-1], "threads": None})
+
+
+def accelerator() -> None:
+    """The plug-in beside llama.cpp's own kernels and torch."""
+    lines = []
+    for row in rows("accelerator", workload="mix"):
+        single = rows("accelerator", workload="single33", peer=row["peer"], quant=row["quant"], accel=row["accel"])[-1]
+        mode = f", accelerator in {row['accel']}" if row["accel"] else ", llama.cpp's kernels"
+        name = f"qsift, {row['quant'].upper()}{mode}" if row["peer"] == "qsift" else NAMES[row["peer"]]
+        cells = (f"{row['tokens_per_second']:.0f}", f"{seconds(single) * 1e3:.0f} ms", f"{row['peak_rss'] / 1e9:.2f} GB")
+        lines.append((name, *cells, f"{row['check']['min_cosine']:.5f}"))
+    heads = ("", "tokens a second", "one text of 33 tokens", "peak memory", "smallest cosine to torch")
+    table(heads, lines, rows("accelerator", workload="mix")[-1])
+
+
+def cache_types() -> None:
+    """What the type of cached keys and values costs."""
+    found = rows("cache_type")
+    lines = [
+        (
+            f"`{row['cache_type']}`",
+            f"{row['tokens_per_second']:.0f}",
+            f"{row['peak_rss'] / 1e6:.0f} MB",
+            f"{row['check']['min_cosine']:.5f}",
+        )
+        for row in found
+    ]
+    table(("cache", "tokens a second", "peak memory", "smallest cosine to torch"), lines, found[-1])
+
+
+def cold_start() -> None:
+    """From the start of the process to the first vector, step by step, on two days."""
+    found = rows("cold_start", name="first vector, s")[-2:]
+    shares = rows("cold_start", name="first vector, of sentence-transformers bf16's time")[-2:]
+    steps = [key for key in found[0]["settings"] if isinstance(found[0]["settings"][key], float)]
+    lines = [(step, *(f"{row[step] * 1e3:.0f} ms" for row in found)) for step in steps]
+    lines.append(("**first vector**", *(f"**{row['value']:.2f} s**" for row in found)))
+    beside = (f"{share['value']:.2f}" for share in shares)
+    lines.append(("beside sentence-transformers in bfloat16", *beside))
+    table(("", *(f"{row['measured_at'][11:16]} UTC" for row in found)), lines, found[-1])
+
+
+def kept_prefix() -> None:
+    """What a kept instruction, and a kept query, spare."""
+    names = ("a short query, times faster", "3 documents, times faster")
+    found = [rows("kept_prefix", name=name)[-1] for name in names]
+    lines = []
+    for label, row in zip(("a short query", "a rerank of three documents"), found, strict=True):
+        kept, anew = row["settings"]["seconds"]
+        lines.append((label, f"{anew:.2f} s", f"{kept:.2f} s", f"{row['value']:.2f} ×"))
+    table(("", "decoded anew", "kept", "ratio"), lines, found[-1])
+
+
+def flat_memory() -> None:
+    """Whether memory grows over a stream, and what a long text takes."""
+    growth = rows("flat_memory", name="growth over a stream, MB per 100,000 texts")[-1]
+    peak = rows("flat_memory", name="peak beyond the weights, GB")[-1]
+    lines = [
+        (f"growth over a stream of {growth['texts']:,} texts, for each 100,000", f"{growth['value']:.2f} MB"),
+        (f"peak beyond the weights, a text of {peak['tokens']:,} tokens", f"{peak['value']:.2f} GB"),
+    ]
+    table(("", ""), lines, peak)
+
+
+def serving() -> None:
+    """What HTTP leaves of the library's rate."""
+    connections = (1, 4, 16, 32, 64)
+    lines = []
+    for server, name in (("qsift serve", "**`qsift serve`**"), ("xllamacpp", "xllamacpp's server")):
+        shares = (value("server", f"{server}, share of the library's rate", connections=n) for n in connections)
+        lines.append((name, *(f"{share:.2f}" for share in shares)))
+    table(("connections", *connections), lines, rows("server")[-1])
+
+
+def served_beside() -> None:
+    """What short queries wait while long documents stream, and the soak."""
+    idle = value("server", "short query, idle p50, ms")
+    one, four = (value("server", "short query beside long ones, p99 / idle p50", streams=n) for n in (1, 4))
+    soak = rows("server", name="answers, none lost or refused")[-1]
+    print(
+        f"\nA short query takes {idle:.1f} ms alone (median). While a long document after the other comes on another\n"
+        f"connection, 99 of 100 take less than {one:.1f} × that, and with four such connections {four:.1f} ×. In\n"
+        f"{soak['settings']['seconds'] / 60:.0f} minutes with {soak['connections']} connections {soak['value']:,} "
+        "requests were answered, none lost or refused.\n"
+    )
+
+
+def frameworks() -> None:
+    """Each framework's way to qsift beside the library's own batch call."""
+    found = rows("integrations")
+    lines = [(row["name"], f"{row['value']:.2f}") for row in found]
+    table(("way", "of the library's rate"), lines, found[-1])
+
+
+def index() -> None:
+    """The index at three sizes."""
+    sizes = (20_000, 60_000, 1_000_000)
+    names = {
+        "first stage, hybrid, median": ("first stage p50, ms", "{:.1f} ms"),
+        "its vectors alone, approximate": ("vector stage p50, ms", "{:.1f} ms"),
+        "its vectors alone, exact": ("exact vector stage p50, ms", "{:.1f} ms"),
+        "recall@50 of approximate against exact": ("recall@50", "{:.3f}"),
+    }
+    lines = [
+        (label, *(shown.format(value("search_index", name, passages=size)) for size in sizes))
+        for label, (name, shown) in names.items()
+    ]
+    table(("passages", *(f"{size:,}" for size in sizes)), lines, rows("search_index")[-1])
+
+
+def indexing() -> None:
+    """What indexing costs."""
+    get = lambda name: value("search_index", name, passages=60_000)  # noqa: E731
+    print(
+        f"\nIndexing {get('passages'):,.0f} passages ran at {get('share of the raw rate'):.3f} of the rate of the bare\n"
+        f"`encode_document` ({get('passages a second'):.0f} passages a second with the demo pair) in "
+        f"{get('peak RSS, MB'):.0f} MB of memory;\nan update that found nothing changed took "
+        f"{get('second update, s'):.1f} s.\n"
+    )
+
+
+def quality() -> None:
+    """What each stage adds."""
+    stages = {
+        "vectors": {"stage": "vector"},
+        "words (BM25)": {"stage": "text"},
+        "hybrid": {"stage": "hybrid"},
+        "two stages": {"stage": "two-stage", "order": "both"},
+        "two stages, `--order score`": {"stage": "two-stage", "order": "score"},
+    }
+    found = [(label, rows("search_quality", name="nDCG@10", queries=1000, **which)[-1]) for label, which in stages.items()]
+    table(("", "nDCG@10"), [(label, f"{row['value']:.3f}") for label, row in found], found[-1][1])
+
+
+def widths() -> None:
+    """What a cut of the vectors costs in recall and time, at 50 candidates."""
+    get = lambda name, **which: value("search_quality", name, candidates=50, **which)  # noqa: E731
+    lines = [
+        (
+            width,
+            f"{get('recall', stage='vector', width=width):.3f}",
+            f"{get('recall', stage='hybrid', width=width):.3f}",
+            f"{get('latency p50, ms', stage='hybrid', width=width):.0f} ms",
+            f"{get('latency p50, ms', stage='two-stage', width=width):.0f} ms",
+        )
+        for width in (32, 64, 128, 256)
+    ]
+    heads = ("width", "recall, vectors", "recall, hybrid", "first stage", "both stages")
+    table(heads, lines, rows("search_quality")[-1])
+
+
+def planner() -> None:
+    """How far the planner is from the best batches."""
+    found = rows("planner")
+    by_model, measured = (
+        next(row for row in found if row["name"] == f"planner beside the best cut, {how}") for how in ("by the model", "measured")
+    )
+    print(
+        f"\nUnder the costs that were fitted to measured calls, the planner's batches of {by_model['texts']} texts take "
+        f"{by_model['value']:.4f} of\nthe best cut's time; measured in turns, {measured['value']:.3f}.\n"
+        f"\nMeasured on: {machine(measured)}.\n"
+    )
+
+
+def sizes() -> None:
+    """Six models: the checkpoint; disk and memory for each quant. Computed, not measured."""
+    quants = [quant for quant in SCHEMES if quant != "bf16"]  # as large as f16
+    lines = []
+    for name, spec in SPECS.items():
+        if spec.repo:
+            found = [(gguf_bytes(spec, quant), run_bytes(spec, quant, spec.task)) for quant in quants]
+            cells = (f"{disk / 1e9:.2f} · {memory / 1e9:.1f}" for disk, memory in found)
+            lines.append((name, f"{checkpoint_bytes(spec) / 1e9:.1f}", *cells))
+    table(("model", "checkpoint", *("f16, bf16" if quant == "f16" else quant for quant in quants)), lines)
+
+
+def long_texts() -> None:
+    """What a long text costs, computed."""
+    small, large = (cache_bytes(SPECS[f"qwen3-embedding-{size}"], 32768) / 32768 / 1e6 for size in ("0.6b", "8b"))
+    print(f"\nA text longer than 1024 tokens takes {small:.2f} MB more a token for 0.6B, {large:.2f} MB for 4B and 8B.\n")
+
+
+def sizes_measured() -> None:
+    """Computed sizes beside real files and processes."""
+    found = rows("model_sizes")
+    disk = max(abs(row["file_measured"] / row["file_computed"] - 1) for row in found)
+    memory = [row["memory_measured"] / row["memory_computed"] for row in found]
+    print(
+        f"\nBeside {len(found)} real files of the 0.6B shape and their processes, the computed size of a file is off by at\n"
+        f"most {disk * 1e6:.0f} millionths, and a process takes {min(memory):.3f} to {max(memory):.3f} of the computed memory.\n"
+    )
+
+
+def hundred_million() -> None:
+    """What a large corpus costs, computed from one measured rate and an assumed price."""
+    row = rows("throughput", workload="u128", peer="qsift", quant="q8_0")[0]
+    rate, price, length = row["tokens_per_second"], 0.10, 128
+    hours = lambda n: n * length / rate / 3600  # noqa: E731
+    million, hundred = hours(1e6), hours(1e8)
+    lines = [
+        (f"**measured**: tokens a second, texts of {length}", f"{rate:.0f}"),
+        ("documents a second and machine", f"{rate / length:.2f}"),
+        ("a million documents: machine hours, cost", f"{million:,.0f} h, {million * price:,.0f} $"),
+        ("a hundred million: machine hours, cost", f"{hundred:,.0f} h, {hundred * price:,.0f} $"),
+        ("the same on 100 such machines", f"{hundred / 100 / 24:.1f} days"),
+        ("its vectors, 1024 numbers in float32 · cut to 256", f"{1e8 * 4096 / 1e9:.0f} GB · {1e8 * 1024 / 1e9:.0f} GB"),
+    ]
+    table(("qwen3-embedding-0.6b, q8_0", ""), lines, row)
+
+
+def _by_workload(beginning: str, sizes: Sequence[int], head: str, show: Callable[[Row], str]) -> None:
+    peers = ("qsift", "single-phase", "xllamacpp", "sentence-transformers fp32, batch 8")
+    lines, row = [], None
+    for peer in peers:
+        found = [rows("throughput", workload=f"{beginning}{size}", peer=peer)[-1] for size in sizes]
+        lines.append((NAMES[peer], *map(show, found)))
+        row = found[-1]
+    table((head, *(f"{size:,}" for size in sizes)), lines, row)
+
+
+def _bars(values: Sequence[tuple[str, float]], title: str) -> None:
+    """Prints the body of an SVG with a bar for each value; light and dark pages alike."""
+    most = max(amount for _, amount in values)
+    print(f'<text x="0" y="18" font-size="15" font-weight="600" fill="#6b7280">{escape(title)}</text>')
+    for place, (name, amount) in enumerate(values):
+        y, width = 36 + 30 * place, 400 * amount / most
+        colour = "#0b8f68" if name == "qsift" else "#9ca3af"
+        print(f'<text x="290" y="{y + 15}" text-anchor="end" fill="#6b7280">{escape(name)}</text>')
+        print(f'<rect x="300" y="{y}" width="{width:.1f}" height="20" rx="3" fill="{colour}"/>')
+        print(f'<text x="{308 + width:.1f}" y="{y + 15}" fill="#6b7280">{amount:.0f}</text>')
