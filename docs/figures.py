@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 from typing import Any
 
 from qsift.engine.memory import cache_bytes, run_bytes
@@ -53,7 +54,7 @@ def machine(row: Row) -> str:
     return f"{facts['cpu']} {can}, {facts['cores']} cores{threads}; {row['day']}"
 
 
-def table(heads: Sequence[str], lines: Iterable[Sequence[Any]], row: Row | None = None) -> None:
+def table(heads: Sequence[Any], lines: Iterable[Sequence[Any]], row: Row | None = None) -> None:
     """Prints a table, and the machine of ``row`` under it."""
     print()
     print(f"| {' | '.join(map(str, heads))} |")
@@ -65,9 +66,14 @@ def table(heads: Sequence[str], lines: Iterable[Sequence[Any]], row: Row | None 
     print()
 
 
+def sentence(text: str) -> None:
+    """Prints a paragraph."""
+    print(f"\n{fill(text, 120, break_on_hyphens=False)}\n")
+
+
 def seconds(row: Row) -> float:
     """Returns the median of a row's rounds."""
-    return median(row["seconds"])
+    return float(median(row["seconds"]))
 
 
 def ragged() -> None:
@@ -150,7 +156,11 @@ def accelerator() -> None:
         single = rows("accelerator", workload="single33", peer=row["peer"], quant=row["quant"], accel=row["accel"])[-1]
         mode = f", accelerator in {row['accel']}" if row["accel"] else ", llama.cpp's kernels"
         name = f"qsift, {row['quant'].upper()}{mode}" if row["peer"] == "qsift" else NAMES[row["peer"]]
-        cells = (f"{row['tokens_per_second']:.0f}", f"{seconds(single) * 1e3:.0f} ms", f"{row['peak_rss'] / 1e9:.2f} GB")
+        cells = (
+            f"{row['tokens_per_second']:.0f}",
+            f"{seconds(single) * 1e3:.0f} ms",
+            f"{row['peak_rss'] / 1e9:.2f} GB",
+        )
         lines.append((name, *cells, f"{row['check']['min_cosine']:.5f}"))
     heads = ("", "tokens a second", "one text of 33 tokens", "peak memory", "smallest cosine to torch")
     table(heads, lines, rows("accelerator", workload="mix")[-1])
@@ -220,11 +230,11 @@ def served_beside() -> None:
     idle = value("server", "short query, idle p50, ms")
     one, four = (value("server", "short query beside long ones, p99 / idle p50", streams=n) for n in (1, 4))
     soak = rows("server", name="answers, none lost or refused")[-1]
-    print(
-        f"\nA short query takes {idle:.1f} ms alone (median). While a long document after the other comes on another\n"
-        f"connection, 99 of 100 take less than {one:.1f} × that, and with four such connections {four:.1f} ×. In\n"
+    sentence(
+        f"A short query takes {idle:.1f} ms alone (median). While a long document after the other comes on another "
+        f"connection, 99 of 100 take less than {one:.1f} × that, and with four such connections {four:.1f} ×. In "
         f"{soak['settings']['seconds'] / 60:.0f} minutes with {soak['connections']} connections {soak['value']:,} "
-        "requests were answered, none lost or refused.\n"
+        "requests were answered, none lost or refused."
     )
 
 
@@ -253,12 +263,12 @@ def index() -> None:
 
 def indexing() -> None:
     """What indexing costs."""
-    get = lambda name: value("search_index", name, passages=60_000)  # noqa: E731
-    print(
-        f"\nIndexing {get('passages'):,.0f} passages ran at {get('share of the raw rate'):.3f} of the rate of the bare\n"
-        f"`encode_document` ({get('passages a second'):.0f} passages a second with the demo pair) in "
-        f"{get('peak RSS, MB'):.0f} MB of memory;\nan update that found nothing changed took "
-        f"{get('second update, s'):.1f} s.\n"
+    names = ("passages", "share of the raw rate", "passages a second", "peak RSS, MB", "second update, s")
+    count, share, rate, memory, update = (value("search_index", name, passages=60_000) for name in names)
+    sentence(
+        f"Indexing {count:,.0f} passages ran at {share:.3f} of the rate of the bare `encode_document` ({rate:.0f} "
+        f"passages a second with the demo pair) in {memory:.0f} MB of memory; an update that found nothing changed "
+        f"took {update:.1f} s."
     )
 
 
@@ -271,13 +281,18 @@ def quality() -> None:
         "two stages": {"stage": "two-stage", "order": "both"},
         "two stages, `--order score`": {"stage": "two-stage", "order": "score"},
     }
-    found = [(label, rows("search_quality", name="nDCG@10", queries=1000, **which)[-1]) for label, which in stages.items()]
+    found = [
+        (label, rows("search_quality", name="nDCG@10", queries=1000, **which)[-1]) for label, which in stages.items()
+    ]
     table(("", "nDCG@10"), [(label, f"{row['value']:.3f}") for label, row in found], found[-1][1])
 
 
 def widths() -> None:
     """What a cut of the vectors costs in recall and time, at 50 candidates."""
-    get = lambda name, **which: value("search_quality", name, candidates=50, **which)  # noqa: E731
+
+    def get(name: str, **which: Any) -> float:
+        return value("search_quality", name, candidates=50, **which)
+
     lines = [
         (
             width,
@@ -294,15 +309,13 @@ def widths() -> None:
 
 def planner() -> None:
     """How far the planner is from the best batches."""
-    found = rows("planner")
-    by_model, measured = (
-        next(row for row in found if row["name"] == f"planner beside the best cut, {how}") for how in ("by the model", "measured")
+    how = ("by the model", "measured")
+    fitted, measured = (rows("planner", name=f"planner beside the best cut, {which}")[-1] for which in how)
+    sentence(
+        f"Under the costs that were fitted to measured calls, the planner's batches of {fitted['texts']} texts take "
+        f"{fitted['value']:.4f} of the best cut's time; measured in turns, {measured['value']:.3f}."
     )
-    print(
-        f"\nUnder the costs that were fitted to measured calls, the planner's batches of {by_model['texts']} texts take "
-        f"{by_model['value']:.4f} of\nthe best cut's time; measured in turns, {measured['value']:.3f}.\n"
-        f"\nMeasured on: {machine(measured)}.\n"
-    )
+    sentence(f"Measured on: {machine(measured)}.")
 
 
 def sizes() -> None:
@@ -320,7 +333,9 @@ def sizes() -> None:
 def long_texts() -> None:
     """What a long text costs, computed."""
     small, large = (cache_bytes(SPECS[f"qwen3-embedding-{size}"], 32768) / 32768 / 1e6 for size in ("0.6b", "8b"))
-    print(f"\nA text longer than 1024 tokens takes {small:.2f} MB more a token for 0.6B, {large:.2f} MB for 4B and 8B.\n")
+    sentence(
+        f"A text longer than 1024 tokens takes {small:.2f} MB more a token for 0.6B, {large:.2f} MB for 4B and 8B."
+    )
 
 
 def sizes_measured() -> None:
@@ -328,9 +343,10 @@ def sizes_measured() -> None:
     found = rows("model_sizes")
     disk = max(abs(row["file_measured"] / row["file_computed"] - 1) for row in found)
     memory = [row["memory_measured"] / row["memory_computed"] for row in found]
-    print(
-        f"\nBeside {len(found)} real files of the 0.6B shape and their processes, the computed size of a file is off by at\n"
-        f"most {disk * 1e6:.0f} millionths, and a process takes {min(memory):.3f} to {max(memory):.3f} of the computed memory.\n"
+    sentence(
+        f"Beside {len(found)} real files of the 0.6B shape and their processes, the computed size of a file is off by "
+        f"at most {disk * 1e6:.0f} millionths, and a process takes {min(memory):.3f} to {max(memory):.3f} of the "
+        "computed memory."
     )
 
 
@@ -338,8 +354,7 @@ def hundred_million() -> None:
     """What a large corpus costs, computed from one measured rate and an assumed price."""
     row = rows("throughput", workload="u128", peer="qsift", quant="q8_0")[0]
     rate, price, length = row["tokens_per_second"], 0.10, 128
-    hours = lambda n: n * length / rate / 3600  # noqa: E731
-    million, hundred = hours(1e6), hours(1e8)
+    million, hundred = (n * length / rate / 3600 for n in (1e6, 1e8))
     lines = [
         (f"**measured**: tokens a second, texts of {length}", f"{rate:.0f}"),
         ("documents a second and machine", f"{rate / length:.2f}"),

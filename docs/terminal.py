@@ -8,9 +8,11 @@ The picture holds no font and no script, and asks no other host.
 from __future__ import annotations
 
 import html
+import io
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 from rich._export_format import CONSOLE_SVG_FORMAT
@@ -28,7 +30,11 @@ COMMANDS = (
 THEME = TerminalTheme(
     (22, 27, 34),
     (201, 209, 217),
-    [(72, 79, 88), (255, 123, 114), (86, 211, 164), (227, 179, 65), (121, 192, 255), (210, 168, 255), (118, 227, 234), (177, 186, 196)],
+    # Black, red, green, yellow, blue, magenta, cyan, white.
+    [
+        *((72, 79, 88), (255, 123, 114), (86, 211, 164), (227, 179, 65)),
+        *((121, 192, 255), (210, 168, 255), (118, 227, 234), (177, 186, 196)),
+    ],
 )
 LINES = 4
 """Lines of a passage that are shown."""
@@ -36,17 +42,20 @@ LINES = 4
 
 def main() -> None:
     """Runs the commands and writes the picture."""
-    console = Console(record=True, width=WIDTH, force_terminal=True, file=Path("/dev/null").open("w"), highlight=False)
+    console = Console(record=True, width=WIDTH, force_terminal=True, file=io.StringIO(), highlight=False)
     for number, command in enumerate(COMMANDS):
         if number:
             console.print()
         console.print(Text.assemble(("$ ", "bold green"), (shell(command), "bold")))
         files = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md"))
         given = [word for part in command for word in (files if part == "docs/*.md" else [part])]
+        given[0] = str(Path(sys.executable).with_name(command[0]))
         done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True, check=True)
         for line in clipped(done.stdout.splitlines()):
             console.print(styled(line), no_wrap=True, overflow="ellipsis")
-    svg = console.export_svg(title="qsift", theme=THEME, code_format=without_fonts(CONSOLE_SVG_FORMAT), unique_id="qsift")
+    svg = console.export_svg(
+        title="qsift", theme=THEME, code_format=without_fonts(CONSOLE_SVG_FORMAT), unique_id="qsift"
+    )
     (ROOT / "docs" / "pictures" / "terminal.svg").write_text(with_wide_letters(svg) + "\n", "utf-8")
 
 
