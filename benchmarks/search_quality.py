@@ -9,9 +9,7 @@ sweep over candidates and widths to results/search_quality.png.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterable
@@ -19,18 +17,15 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from harness import FOLDER, RESULTS, Figure, append, machine_line
+from demo.measures import RetrievalSet, descriptions, ndcg, recall
+from demo.pairs import Pairs
+from harness.command_line import command, record
+from harness.rows import RESULTS, Figure, machine_line, verdict
 
 from qsift import Document, Embedder, EngineOptions, IndexOptions, Reranker, SearchIndex, SearchPipeline
-from qsift.hub.checksums import checksum
-from qsift.hub.opening import BUNDLED
-from qsift.search import ranking
-from qsift.search.ranking import ORDERS, Order
-from qsift.search.retrieval import Mode
-
-sys.path.append(str(FOLDER / "demo"))
-from measures import RetrievalSet, descriptions, ndcg, recall
-from pairs import Pairs
+from qsift.hub import BUNDLED, checksum
+from qsift.search import ORDERS, Mode, ranking
+from qsift.search.ranking import Order
 
 CANDIDATES = 50
 GAIN = 0.03
@@ -52,8 +47,8 @@ class Report:
     def __call__(self, name: str, value: float, at_least: float | None = None, **settings: object) -> None:
         """Takes a figure and what it depends on, and holds it against its target."""
         target = None if at_least is None else f">= {at_least:.4f}"
-        verdict = f"  (target {target}: {'met' if value >= (at_least or 0) else 'MISSED'})" if target else ""
-        print(f"  {name:28} {value:8.4f}  {' '.join(f'{k}={v}' for k, v in settings.items())}{verdict}", flush=True)
+        told = " ".join(f"{setting}={chosen}" for setting, chosen in settings.items())
+        print(f"  {name:28} {value:8.4f}  {told}  {verdict(value, target)}", flush=True)
         self.rows.append(Figure("search_quality", name, round(value, 4), settings, self._digest, target))
 
 
@@ -166,12 +161,11 @@ def plot(rows: list[Figure], path: Path) -> None:
 
 def main() -> None:
     """Measures, prints, records and draws."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--only", choices=("stages", "sweep"), help="one half; the first needs no quiet machine")
     parser.add_argument("--threads", type=int, help="default: qsift's")
-    parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
     options = parser.parse_args()
     print(machine_line())
     report, texts = Report(), descriptions(Pairs.read(options.folder))
@@ -189,10 +183,9 @@ def main() -> None:
                     constants(report, texts, index, options.queries, 2 * options.queries)
                 if options.only != "stages":
                     sweep(report, texts, index, reranker, width)
-    if not options.trial:
-        append(report.rows, "search_quality")
-        if options.only != "stages":
-            plot(report.rows, RESULTS / "search_quality.png")
+    record(report.rows, "search_quality", options)
+    if not options.trial and options.only != "stages":
+        plot(report.rows, RESULTS / "search_quality.png")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from random import Random
 
 import exchanges
 import sources
-from sources import LANGUAGES, Pair
+
+from .sources import LANGUAGES, Pair
 
 PACKAGES: dict[str, list[str]] = {}
 """Debian's packages by what is read from them: "catalogue", "handbook" or "lexicon"."""

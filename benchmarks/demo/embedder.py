@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from encoding import Encoder, embed, padded
-from model import Qwen3, Shape, load_checkpoint, save_checkpoint
-from pairs import Pairs, distinct
-from targets import Targets
+from models.checkpoints import Shape
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
-from training import train
+
+from .encoding import Encoder, embed, padded
+from .model import SHAPE, Qwen3, load_checkpoint, save_checkpoint
+from .pairs import Pairs, distinct
+from .targets import Targets
+from .training import train
 
 WIDTHS = (32, 64, 128, 256)
 TEMPERATURE = 0.05
@@ -93,7 +95,7 @@ def draw(mix: Mix, generator: np.random.Generator, pairs: Pairs) -> Iterator[np.
 
 def start_model(shape: Shape, targets: Targets, generator: torch.Generator) -> Qwen3:
     """Returns the model before training: the end token's state is about the mean of the tokens' vectors."""
-    model = Qwen3(shape)
+    model = Qwen3(shape, len(targets.tokens))
     for name, weight in model.named_parameters():
         if weight.ndim == 2:
             scale = 0.2 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
@@ -221,7 +223,7 @@ def main() -> None:
     }
     kept = ~pairs.held_out
     kept[np.concatenate(list(development.values()))] = False
-    shape = Shape(encoder.tokenizer.get_vocab_size(), num_hidden_layers=arguments.layers)
+    shape = replace(SHAPE, num_hidden_layers=arguments.layers)
     targets = Targets.read(folder, shape.hidden_size)
     model = start_model(shape, targets, torch.Generator().manual_seed(0))
     if arguments.start:

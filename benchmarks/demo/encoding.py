@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from model import Qwen3
 from tokenizers import Tokenizer
 from torch.nn.functional import normalize
 
-from qsift.models.prompts import END_OF_TEXT, RERANK_LABELS, RERANK_TEMPLATES, query_prompt
+from qsift.models import END_OF_TEXT, RERANK_LABELS, RERANK_TEMPLATES, query_prompt
+
+from .model import Qwen3
 
 
 class Encoder:

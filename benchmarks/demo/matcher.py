@@ -17,9 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from model import Attention, Layer, Qwen3
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from .model import Attention, Layer, Qwen3
 
 TOKEN = slice(0, 128)
 """Columns of what a token means, `NORM` long."""
@@ -72,7 +73,7 @@ def start_model(embedder: Qwen3, rarity: Tensor, marks: Marks, layers: int) -> Q
         marks: ids of the template's tokens.
         layers: of the model, 3 or more.
     """
-    model = Qwen3(replace(embedder.shape, num_hidden_layers=layers))
+    model = Qwen3(replace(embedder.shape, num_hidden_layers=layers), embedder.vocab_size)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim == 2:

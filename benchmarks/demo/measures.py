@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from pairs import Pairs, distinct
+
+from .pairs import Pairs, distinct
 
 LANGUAGES = ("zh", "de", "fr", "ja", "es")
 QUERIES = 5000

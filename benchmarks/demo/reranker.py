@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from encoding import Encoder, embed, logits, padded
-from matcher import DOCUMENT, QUERY, Marks, start_model
-from measures import ndcg
-from model import Qwen3, load_checkpoint, save_checkpoint
-from pairs import Pairs, distinct
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cosine_similarity, cross_entropy, kl_div, log_softmax
-from training import train
+
+from .encoding import Encoder, embed, logits, padded
+from .matcher import DOCUMENT, QUERY, Marks, start_model
+from .measures import ndcg
+from .model import Qwen3, load_checkpoint, save_checkpoint
+from .pairs import Pairs, distinct
+from .training import train
 
 MOST = 96
 """Tokens of query and document together."""

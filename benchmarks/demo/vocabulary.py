@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-
 import numpy as np
-from checkpoints import ADDED, PATTERN
-from exchanges import segmented
-from pairs import Pairs
+from models.checkpoints import ADDED, PATTERN
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from qsift.models.prompts import END_OF_TEXT, RERANK_LABELS
+from qsift.models import END_OF_TEXT, RERANK_LABELS
+
+from .exchanges import segmented
+from .pairs import Pairs
 
 SIZE = 28_000
 """Tokens that are learnt from bytes."""

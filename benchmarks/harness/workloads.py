@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
+from models.checkpoints import tokenizer_json
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from checkpoints import tokenizer_json
 
 END_OF_TEXT = 151643
 """The id of <|endoftext|> in the released vocabulary."""

@@ -1,4 +1,4 @@
-"""Models that measure nothing and are made here: random weights of the released shape, graphs of them, the self-check's.
+"""Models that are made here: random weights of the released shape, graphs of them, and the self-check's.
 
-The demo pair, which is trained, is made in demo/.
+Nothing is measured here. The demo pair, which is trained, is made in demo/.
 """

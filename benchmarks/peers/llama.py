@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jobs import Floats, Job, Run, unit
-from workloads import EMBED, RERANK
+from harness.workloads import EMBED, RERANK
 
 from qsift import RERANK_TEMPLATES, Embedder, EngineOptions, Reranker
+
+from .job import Floats, Job, Run, unit
 
 
 def qsift(job: Job) -> Run:
@@ -35,11 +36,11 @@ def qsift(job: Job) -> Run:
 
 def single_phase(job: Job) -> Run:
     """The plain decode of `single_phase`, over ids: without the little that tokenising takes."""
-    from single_phase import SinglePhase
-
     from qsift.engine.llama.library import LlamaModel, LlamaTokenizer, library
-    from qsift.models.model_file import ModelFile
-    from qsift.text.tokenization import PromptEncoder
+    from qsift.models import ModelFile
+    from qsift.text import PromptEncoder
+
+    from .single_phase import SinglePhase
 
     file = ModelFile.open(job.model)
     model = LlamaModel(file, EngineOptions(device="cpu"), extra_buffers=job.extra_buffers)
@@ -81,7 +82,7 @@ def llama_embed(job: Job) -> Run:
 
 def xllamacpp(job: Job) -> Run:
     """llama.cpp's own server in this process, asked for all at once, with the settings its documentation gives."""
-    from llama_server import server
+    from .llama_server import server
 
     found = server(job.model, job.threads, rerank=job.workload not in EMBED, extra_buffers=job.extra_buffers)
     if job.workload in EMBED:
