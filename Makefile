@@ -11,7 +11,7 @@ QUERY ?=
 # Through the environment, so that quotes in it stay what they are.
 export QUERY
 
-.PHONY: help demo test lint accel bench clean
+.PHONY: help demo test lint lint-code lint-types lint-github accel bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,10 +23,24 @@ demo: $(VENV)/.installed-demo
 test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest
 
-lint: $(VENV)/.installed-test
+# The parts are the hooks of .pre-commit-config.yaml, too.
+lint: lint-code lint-types lint-github
+
+lint-code: $(VENV)/.installed-test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
+
+lint-types: $(VENV)/.installed-test
 	$(VENV)/bin/mypy
+
+FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+
+lint-github: $(VENV)/.installed-test
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-issue-forms $(FORMS)
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(VENV)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(VENV)/bin/zizmor --offline --quiet .github
 
 accel: $(VENV)/.installed-accel
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.checkpoints import SHAPE_0_6B, TINY, Shape, write_checkpoint
+
 from qsift.convert import QUANTS
 
 SHAPES = {"tiny": TINY, "0.6b": SHAPE_0_6B, "4b": Shape(36, 2560, 9728, 32, 8, 128)}

@@ -17,6 +17,7 @@ from harness.rows import Row, machine_line, verdict
 from harness.workloads import EMBED, RERANK
 from peers.contest import Entrant, Throughput, contest_command, ratio
 from peers.peer import PEERS, own_weights
+
 from qsift.convert import QUANTS
 
 # What two phases (and for reranking the shared prefix) must gain over the plain decode, without and with AMX.

@@ -13,9 +13,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from qsift.errors import ConversionError
-from qsift.models import SCHEMES, Task, checked_quants
-
 from .config import Config
 from .evidence import check_task, find_task
 from .gguf_file import replacing, write_gguf
@@ -25,6 +22,8 @@ from .outputs import output_paths, output_problems
 from .quantize import make_plan
 from .source import Source
 from .verify import verify
+from qsift.errors import ConversionError
+from qsift.models import SCHEMES, Task, checked_quants
 
 QUANTS: tuple[str, ...] = tuple(SCHEMES)
 """The quants that `convert` can make, from the largest to the smallest."""

@@ -17,9 +17,8 @@ from typing import Protocol
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from qsift.errors import ConversionError
-
 from .config import read_json_object
+from qsift.errors import ConversionError
 
 _INDEX = "model.safetensors.index.json"
 

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from qsift.errors import ConversionError
+from qsift.models import Shape
 
 ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassification")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Shape):
     """The part of config.json that a conversion needs.
 
     Attributes:
         architecture: one of `ARCHITECTURES`.
-        num_hidden_layers, hidden_size, intermediate_size, num_attention_heads, num_key_value_heads,
-            head_dim, vocab_size, max_position_embeddings: sizes, all positive.
+        max_position_embeddings: the context that the model was trained for, positive.
         rms_norm_eps: epsilon of the norms.
         rope_theta: base of the rotary embedding.
         tie_word_embeddings: whether the output head is the embedding matrix.
@@ -31,13 +31,6 @@ class Config:
     """
 
     architecture: str
-    num_hidden_layers: int
-    hidden_size: int
-    intermediate_size: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    vocab_size: int
     max_position_embeddings: int
     rms_norm_eps: float
     rope_theta: float

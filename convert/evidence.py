@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .config import Config, read_json, read_json_object
 from qsift.errors import ConversionError
 from qsift.models import TASKS, Task
-
-from .config import Config, read_json, read_json_object
 
 logger = logging.getLogger("qsift.convert")
 

@@ -14,11 +14,10 @@ from typing import Any, BinaryIO
 import gguf
 import numpy as np
 
-from qsift.errors import ConversionError
-
 from .ggml import encode
 from .parallel import in_order
 from .quantize import Encoded, Plan
+from qsift.errors import ConversionError
 
 _ALIGNMENT = 32
 

@@ -13,6 +13,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from .config import Config
+from .tensors import Tensor
 from qsift.models import (
     ARCHITECTURE,
     POOLING_LAST,
@@ -23,9 +25,6 @@ from qsift.models import (
     Manifest,
     Task,
 )
-
-from .config import Config
-from .tensors import Tensor
 
 _SIZE = re.compile(r"(?<![\w.])\d+(?:\.\d+)?[BMbm](?![A-Za-z0-9])")
 _NAMELESS = re.compile(r"(model|checkpoint|ckpt|final|output|merged|snapshot)s?([-_]?\d+)?|[-_.]*", re.IGNORECASE)

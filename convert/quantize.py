@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
-from qsift.models import SCHEMES, encoded_bytes
-
 from .config import Config
 from .tensors import Tensor
+from qsift.models import SCHEMES, encoded_bytes
 
 
 @dataclass(frozen=True)

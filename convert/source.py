@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from qsift.errors import ConversionError
-from qsift.models import HEAD_WEIGHT, RERANK_LABELS, Task
-
 from .checkpoint import FixedRows, open_tensors
 from .config import Config
 from .evidence import find_instruction, find_task, score_token_ids
 from .metadata import model_name
 from .tensors import Tensor, map_tensors, rerank_head
 from .vocab import Vocabulary
+from qsift.errors import ConversionError
+from qsift.models import HEAD_WEIGHT, RERANK_LABELS, Task
 
 Value = TypeVar("Value")
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qsift.errors import ConversionError
-from qsift.models import RERANK_LABELS, weights
-
 from .checkpoint import Rows, StoredTensor, listed
 from .config import Config
 from .vocab import Vocabulary
+from qsift.errors import ConversionError
+from qsift.models import RERANK_LABELS, weights
 
 EMBEDDING, HEAD, SCORE = "embed_tokens.weight", "lm_head.weight", "score.weight"
 

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from qsift.errors import ConversionError, ModelFileError
-from qsift.models import BLOCKS, ModelFile, Task, TensorInfo, read_header
-
 from .checkpoint import listed
 from .gguf_file import decode
 from .parallel import in_order
 from .quantize import Encoded, Plan
+from qsift.errors import ConversionError, ModelFileError
+from qsift.models import BLOCKS, ModelFile, Task, TensorInfo, read_header
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qsift.errors import ConversionError
-from qsift.models import END_OF_TEXT, Task
-
 from .checkpoint import listed
 from .config import read_json_object
+from qsift.errors import ConversionError
+from qsift.models import END_OF_TEXT, Task
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 """llama.cpp's enum llama_token_type."""

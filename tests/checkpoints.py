@@ -76,6 +76,24 @@ class Checkpoint:
     embedding_deviation: float = 0.05
 
 
+CHECKPOINTS = {
+    "embed": Checkpoint(),
+    "embed-prefix-sharded": Checkpoint(prefix=True, shards=3, rope_parameters=True, seed=1),
+    "embed-untied-f32": Checkpoint(tied=False, head=False, dtype="f32", seed=2),
+    "embed-f16": Checkpoint(dtype="f16", tied=False, head=True, seed=3),
+    "embed-real-vocab": Checkpoint(vocab="real", seed=4),
+    "embed-wide": Checkpoint(shape=K_QUANT, seed=5),
+    "rerank": Checkpoint(task="rerank", prefix=True, seed=6),
+    "rerank-untied": Checkpoint(task="rerank", prefix=True, tied=False, shards=2, seed=7),
+    "rerank-real-vocab": Checkpoint(task="rerank", prefix=True, vocab="real", seed=8),
+    "rerank-wide": Checkpoint(task="rerank", prefix=True, tied=False, shape=K_QUANT, seed=9),
+    "embed-0.6b": Checkpoint(vocab="real", shape=SHAPE_0_6B, seed=10),
+    # A head as steep as transformers initialises it: its deviation decides how far a score moves.
+    "rerank-0.6b": Checkpoint(task="rerank", vocab="real", shape=SHAPE_0_6B, seed=11, embedding_deviation=0.02),
+}
+"""Those that several tests share, by name; see the fixtures `checkpoint` and `gguf`."""
+
+
 def write_checkpoint(folder: Path, what: Checkpoint = Checkpoint(), **changes: Any) -> Path:
     """Writes a checkpoint into ``folder``, which is made; returns it."""
     what = replace(what, **changes)

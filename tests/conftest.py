@@ -10,12 +10,15 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from checkpoints import K_QUANT, SHAPE_0_6B, Checkpoint, write_checkpoint
+from checkpoints import CHECKPOINTS, write_checkpoint
 from hub_server import HubServer
 from huggingface_hub import constants
-from qsift.convert import convert
 
 import qsift.hub.modelscope
+from qsift import EngineOptions
+from qsift.convert import convert
+from qsift.engine import extra_buffers
+from qsift.engine.machine import cpu_has_amx
 
 # Haystack and Ray tell their makers that they are used.
 os.environ.update(HAYSTACK_TELEMETRY_ENABLED="False", RAY_USAGE_STATS_ENABLED="0")
@@ -23,22 +26,6 @@ os.environ.update(HAYSTACK_TELEMETRY_ENABLED="False", RAY_USAGE_STATS_ENABLED="0
 # A busy machine is no fault of the code: properties have no deadline.
 hypothesis.settings.register_profile("qsift", deadline=None)
 hypothesis.settings.load_profile("qsift")
-
-CHECKPOINTS = {
-    "embed": Checkpoint(),
-    "embed-prefix-sharded": Checkpoint(prefix=True, shards=3, rope_parameters=True, seed=1),
-    "embed-untied-f32": Checkpoint(tied=False, head=False, dtype="f32", seed=2),
-    "embed-f16": Checkpoint(dtype="f16", tied=False, head=True, seed=3),
-    "embed-real-vocab": Checkpoint(vocab="real", seed=4),
-    "embed-wide": Checkpoint(shape=K_QUANT, seed=5),
-    "rerank": Checkpoint(task="rerank", prefix=True, seed=6),
-    "rerank-untied": Checkpoint(task="rerank", prefix=True, tied=False, shards=2, seed=7),
-    "rerank-real-vocab": Checkpoint(task="rerank", prefix=True, vocab="real", seed=8),
-    "rerank-wide": Checkpoint(task="rerank", prefix=True, tied=False, shape=K_QUANT, seed=9),
-    "embed-0.6b": Checkpoint(vocab="real", shape=SHAPE_0_6B, seed=10),
-    # A head as steep as transformers initialises it: its deviation decides how far a score moves.
-    "rerank-0.6b": Checkpoint(task="rerank", vocab="real", shape=SHAPE_0_6B, seed=11, embedding_deviation=0.02),
-}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,6 +36,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
         patch.setenv(name, str(tmp_path_factory.mktemp("cache")))
     patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setattr(constants, "HF_HUB_OFFLINE", True)
+    if cpu_has_amx():
+        extra_buffers(EngineOptions())  # a build whose AMX kernels crash says so once, and not in the midst of a test
 
 
 @pytest.fixture(scope="session", autouse=True)

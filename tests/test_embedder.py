@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stub import CONTROL, StubEngine, StubTokenizer, model_file
 
 from qsift import QUERY_INSTRUCTION, Embedder, InputTooLongError, NonFiniteError
-from qsift.text.runner import WINDOW
+from qsift.text.loaded_model import WINDOW
 
 END = CONTROL["<|endoftext|>"]
 TEXTS = st.lists(st.text("ab é\u0301", max_size=6), max_size=12)

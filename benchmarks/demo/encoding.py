@@ -14,9 +14,8 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn.functional import normalize
 
-from qsift.models import END_OF_TEXT, RERANK_LABELS, RERANK_TEMPLATES, query_prompt
-
 from .model import Qwen3
+from qsift.models import END_OF_TEXT, RERANK_LABELS, RERANK_TEMPLATES, query_prompt
 
 
 class Encoder:

@@ -13,12 +13,11 @@ from pathlib import Path
 import bm25s
 import numpy as np
 
-from qsift import Embedder, Reranker
-
 from .convert import gguf_path
 from .e5 import E5
 from .measures import LANGUAGES, RetrievalSet, cut, descriptions, ndcg, ranks, recall, translations
 from .pairs import Pairs, digest
+from qsift import Embedder, Reranker
 
 CANDIDATES = 50
 WIDTHS = (32, 64, 128, 256)

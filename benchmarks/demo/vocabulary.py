@@ -17,10 +17,9 @@ import numpy as np
 from models.checkpoints import ADDED, PATTERN
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from qsift.models import END_OF_TEXT, RERANK_LABELS
-
 from .exchanges import segmented
 from .pairs import Pairs
+from qsift.models import END_OF_TEXT, RERANK_LABELS
 
 SIZE = 28_000
 """Tokens that are learnt from bytes."""

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, get_args
 
 from models.random_weights import SHAPES
 
-from qsift.engine import Accel, cache_folder, physical_cores
-
 from .rows import append
+from qsift.engine import Accel, cache_folder, physical_cores
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

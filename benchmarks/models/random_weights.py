@@ -10,9 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
-from qsift.models import Task
-
 from .checkpoints import SHAPE_0_6B, TINY, write_checkpoint
+from qsift.models import Task
 
 SHAPES = {"0.6b": SHAPE_0_6B, "tiny": TINY}
 _NAMES = {"embed": "Embedding", "rerank": "Reranker"}

@@ -10,13 +10,11 @@ import re
 import tempfile
 from pathlib import Path
 
+from .checkpoints import Checkpoint, Shape, write_checkpoint
 from qsift.convert import convert
-
 from qsift.engine.selfcheck import MODEL
 from qsift.models import Shape as ModelShape
 from qsift.models import quants
-
-from .checkpoints import Checkpoint, Shape, write_checkpoint
 
 SHAPE = Shape(2, 256, 256, 2, 1, 64, 1024)
 TYPES = {

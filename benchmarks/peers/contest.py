@@ -20,16 +20,15 @@ from harness.rows import Row
 from harness.workloads import EMBED, RERANK
 from models.graphs import FORMATS, converted
 from models.random_weights import checkpoint, gguf
-from qsift.convert import QUANTS
 
+from .job import Job, rerank_ids
+from .peer import RERANKERS
 from qsift import EngineOptions
+from qsift.convert import QUANTS
 from qsift.engine import Accel, CacheType, extra_buffers
 from qsift.engine.selfcheck import amx_is_possible
 from qsift.hub import checksum
 from qsift.models import Task
-
-from .job import Job, rerank_ids
-from .peer import RERANKERS
 
 # Smallest cosine and largest difference of a score that still are the same computation: random
 # weights quantise worse than trained ones, so these are wider than the parity suite's bounds.

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from harness.workloads import EMBED, RERANK
 
-from qsift import RERANK_TEMPLATES, Embedder, EngineOptions, Reranker
-
 from .job import Floats, Job, Run, unit
+from qsift import RERANK_TEMPLATES, Embedder, EngineOptions, Reranker
 
 
 def qsift(job: Job) -> Run:
@@ -36,11 +35,10 @@ def qsift(job: Job) -> Run:
 
 def single_phase(job: Job) -> Run:
     """The plain decode of `single_phase`, over ids: without the little that tokenising takes."""
+    from .single_phase import SinglePhase
     from qsift.engine.llama.library import LlamaModel, LlamaTokenizer, library
     from qsift.models import ModelFile
     from qsift.text import PromptEncoder
-
-    from .single_phase import SinglePhase
 
     file = ModelFile.open(job.model)
     model = LlamaModel(file, EngineOptions(device="cpu"), extra_buffers=job.extra_buffers)

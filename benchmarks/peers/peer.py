@@ -15,11 +15,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from qsift.engine import peak_rss
-
 from .frameworks import onnx_runtime, openvino, sentence_transformers, torch_peer
 from .job import Floats, Job, Run
 from .llama import llama_embed, qsift, single_phase, xllamacpp
+from qsift.engine import peak_rss
 
 PEERS: dict[str, Callable[[Job], Run]] = {
     "qsift": qsift,

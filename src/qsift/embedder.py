@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import Engine, EngineOptions, TokenIds, load_engine, unique
+from .engine import Engine, EngineOptions, TokenIds, load_engine
 from .models import MIN_DIM, QUERY_INSTRUCTION, ModelFile, Prompt, document_prompt, query_prompt
 from .text import (
     Encoded,
-    LengthLimit,
+    LoadedModel,
     Precision,
-    PromptEncoder,
-    Runner,
     Tokenizer,
     as_list,
     check_dim,
@@ -28,11 +25,26 @@ from .text import (
     length_limit,
     normalize,
     quantize,
+    shows_keywords_of,
     similarity,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-class Embedder:
+
+class EncodeOptions(TypedDict, total=False):
+    """What `Embedder.encode` takes beside texts and instruction, for whatever hands it on."""
+
+    truncate_dim: int | None
+    normalize_embeddings: bool
+    precision: Precision
+    max_tokens: int | None
+    truncate: bool
+    show_progress_bar: bool
+
+
+class Embedder(LoadedModel):
     """An embedding model. Load one with `Embedder.load`; close it or use it in a with statement.
 
     Calls from several threads are safe and take turns.
@@ -45,12 +57,9 @@ class Embedder:
 
     def __init__(self, engine: Engine, tokenizer: Tokenizer, file: ModelFile) -> None:
         """Wraps an engine that gives hidden states; `load` makes one."""
-        self.file = file
-        self.engine = engine
+        super().__init__(engine, tokenizer, file, n_outputs=file.width)
         self.instruction = file.manifest.instruction if file.manifest else QUERY_INSTRUCTION
         self._min_dim = min(file.manifest.min_dim if file.manifest and file.manifest.min_dim else MIN_DIM, file.width)
-        self._encoder = PromptEncoder(tokenizer)
-        self._runner = Runner(engine, self._encoder)
 
     @classmethod
     def load(cls, model: str | os.PathLike[str], *, options: EngineOptions | None = None) -> Embedder:
@@ -79,63 +88,6 @@ class Embedder:
     def width(self) -> int:
         """The full width of the vectors."""
         return self.file.width
-
-    @property
-    def max_tokens(self) -> int:
-        """The longest text that the model takes, in tokens, end token included."""
-        return self.engine.max_tokens
-
-    def encode_query(
-        self,
-        texts: Any,
-        *,
-        instruction: str | None = None,
-        truncate_dim: int | None = None,
-        normalize_embeddings: bool = True,
-        precision: Precision = "float32",
-        max_tokens: int | None = None,
-        truncate: bool = True,
-        show_progress_bar: bool = False,
-    ) -> Any:
-        """Returns the vectors of queries, each behind an instruction.
-
-        Args:
-            texts: as `encode`.
-            instruction: one sentence that says what to search for; None takes the model's default.
-            truncate_dim, normalize_embeddings, precision, max_tokens, truncate, show_progress_bar: as `encode`.
-        """
-        return self.encode(
-            texts,
-            instruction=self.instruction if instruction is None else instruction,
-            truncate_dim=truncate_dim,
-            normalize_embeddings=normalize_embeddings,
-            precision=precision,
-            max_tokens=max_tokens,
-            truncate=truncate,
-            show_progress_bar=show_progress_bar,
-        )
-
-    def encode_document(
-        self,
-        texts: Any,
-        *,
-        truncate_dim: int | None = None,
-        normalize_embeddings: bool = True,
-        precision: Precision = "float32",
-        max_tokens: int | None = None,
-        truncate: bool = True,
-        show_progress_bar: bool = False,
-    ) -> Any:
-        """Returns the vectors of documents, which stand bare; arguments and results as `encode`."""
-        return self.encode(
-            texts,
-            truncate_dim=truncate_dim,
-            normalize_embeddings=normalize_embeddings,
-            precision=precision,
-            max_tokens=max_tokens,
-            truncate=truncate,
-            show_progress_bar=show_progress_bar,
-        )
 
     def encode(
         self,
@@ -173,12 +125,27 @@ class Embedder:
         """
         limit = length_limit(self.engine, max_tokens, truncate=truncate, kind="Text")
         finish = self._finish(truncate_dim, normalize_embeddings, precision)
+        single = isinstance(texts, str)
+        items = [texts] if single else texts if isinstance(texts, Iterator) else as_list(texts, "texts")
         to_prompt = _prompt_maker(instruction)
-        if isinstance(texts, Iterator):
-            return self._stream(texts, to_prompt, limit, finish, show_progress=show_progress_bar)
-        if isinstance(texts, str):
-            return self._matrix([texts], to_prompt, limit, finish, show_progress=show_progress_bar)[0]
-        return self._matrix(as_list(texts, "texts"), to_prompt, limit, finish, show_progress=show_progress_bar)
+        vectors = self._results(items, check_text, to_prompt, finish, limit, show_progress=show_progress_bar)
+        return vectors[0] if single else vectors
+
+    @shows_keywords_of(encode)
+    def encode_query(self, texts: Any, *, instruction: str | None = None, **options: Unpack[EncodeOptions]) -> Any:
+        """Returns the vectors of queries, each behind an instruction.
+
+        Args:
+            texts: as `encode`.
+            instruction: one sentence that says what to search for; None takes the model's default.
+            **options: as `encode`.
+        """
+        return self.encode(texts, instruction=self.instruction if instruction is None else instruction, **options)
+
+    @shows_keywords_of(encode, but="instruction")
+    def encode_document(self, texts: Any, **options: Unpack[EncodeOptions]) -> Any:
+        """Returns the vectors of documents, which stand bare; arguments and results as `encode`."""
+        return self.encode(texts, instruction=None, **options)
 
     def prepare(
         self,
@@ -207,7 +174,7 @@ class Embedder:
         for index, text in enumerate(texts):
             ids = self._text_ids(text, index) if isinstance(text, np.ndarray) else None
             prompt = to_prompt(check_text(text if ids is None else "", index))
-            encoded.append(self._runner.encode(prompt, index, limit, text_ids=ids))
+            encoded.append(self._fitted(prompt, index, limit, text_ids=ids))
         return encoded
 
     def finish(
@@ -235,18 +202,6 @@ class Embedder:
         """Returns how many tokens the model sees of a text, the end token included."""
         return len(self.token_ids(text, instruction=instruction))
 
-    def close(self) -> None:
-        """Frees the model. May be called more than once."""
-        self.engine.close()
-
-    def __enter__(self) -> Embedder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _finish(self, truncate_dim: int | None, normalized: bool, precision: Precision) -> _Finish:
         check_precision(precision)
         return _Finish(check_dim(truncate_dim, width=self.width, min_dim=self._min_dim), normalized, precision)
@@ -259,37 +214,6 @@ class Embedder:
             )
         end = self._encoder.encode(document_prompt("")).ids[-1]
         return ids[:-1] if len(ids) and ids[-1] == end else ids
-
-    def _matrix(
-        self,
-        texts: list[Any],
-        to_prompt: Callable[[str], Prompt],
-        limit: LengthLimit,
-        finish: _Finish,
-        *,
-        show_progress: bool,
-    ) -> NDArray[Any]:
-        checked = [check_text(text, index) for index, text in enumerate(texts)]
-        firsts, inverse = unique(checked)
-        prompts = (to_prompt(checked[i]) for i in firsts)
-        parts = [finish(np.empty((0, self.width), np.float32))]
-        rows = self._runner.rows(prompts, limit, positions=firsts, total=len(firsts), show_progress=show_progress)
-        parts.extend(finish(part) for part in rows)
-        matrix = np.concatenate(parts)
-        return matrix if len(firsts) == len(texts) else matrix[inverse]
-
-    def _stream(
-        self,
-        texts: Iterable[Any],
-        to_prompt: Callable[[str], Prompt],
-        limit: LengthLimit,
-        finish: _Finish,
-        *,
-        show_progress: bool,
-    ) -> Iterator[NDArray[Any]]:
-        prompts = (to_prompt(check_text(text, index)) for index, text in enumerate(texts))
-        for part in self._runner.rows(prompts, limit, show_progress=show_progress):
-            yield from finish(part)
 
 
 def _prompt_maker(instruction: str | None) -> Callable[[str], Prompt]:

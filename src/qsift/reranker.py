@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import Engine, EngineOptions, TokenIds, load_engine, unique
-from .models import RERANK_TEMPLATES, ModelFile
-from .text import Encoded, PromptEncoder, Runner, Tokenizer, as_list, check_text, length_limit
+from .engine import Engine, EngineOptions, TokenIds, load_engine
+from .models import RERANK_LABELS, RERANK_TEMPLATES, ModelFile
+from .text import Encoded, LoadedModel, Tokenizer, as_list, check_text, length_limit, shows_keywords_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 Pair = tuple[str, str]
 
@@ -33,7 +37,17 @@ class Hit:
     text: str
 
 
-class Reranker:
+class PredictOptions(TypedDict, total=False):
+    """What `Reranker.predict` takes beside the pairs, for whatever hands it on."""
+
+    instruction: str | None
+    raw_scores: bool
+    max_tokens: int | None
+    truncate: bool
+    show_progress_bar: bool
+
+
+class Reranker(LoadedModel):
     """A reranker. Load one with `Reranker.load`; close it or use it in a with statement.
 
     Calls from several threads are safe and take turns.
@@ -56,13 +70,10 @@ class Reranker:
         name = template or (file.manifest.template if file.manifest else None) or "card"
         if name not in RERANK_TEMPLATES:
             raise ValueError(f"template is {name!r}; allowed are {', '.join(RERANK_TEMPLATES)}.")
-        self.file = file
-        self.engine = engine
+        super().__init__(engine, tokenizer, file, n_outputs=len(RERANK_LABELS))
         self.template = RERANK_TEMPLATES[name]
         own = file.manifest.instruction if file.manifest and template is None else None
         self.instruction = own or self.template.instruction
-        self._encoder = PromptEncoder(tokenizer)
-        self._runner = Runner(engine, self._encoder)
 
     @classmethod
     def load(
@@ -94,54 +105,6 @@ class Reranker:
         except ValueError:
             engine.close()
             raise
-
-    @property
-    def max_tokens(self) -> int:
-        """The longest prompt that the model takes, in tokens, template included."""
-        return self.engine.max_tokens
-
-    def rank(
-        self,
-        query: str,
-        documents: Any,
-        *,
-        top_k: int | None = None,
-        instruction: str | None = None,
-        raw_scores: bool = False,
-        max_tokens: int | None = None,
-        truncate: bool = True,
-        show_progress_bar: bool = False,
-    ) -> list[Hit]:
-        """Returns the documents, the best first; equal scores keep their order.
-
-        Args:
-            query: what is searched for.
-            documents: the texts to judge, a list or an iterator of str.
-            top_k: how many to return; None means all.
-            instruction, raw_scores, max_tokens, truncate, show_progress_bar: as `predict`.
-
-        Raises:
-            TypeError, ValueError: not a text, a lone surrogate, ``top_k`` below 1; names the index.
-            InputTooLongError, NonFiniteError, EngineError: as `predict`.
-        """
-        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int | np.integer)):
-            raise TypeError(f"top_k is {top_k!r}; a whole number or None is needed.")
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k is {top_k}; the smallest allowed is 1, and None means all.")
-        if isinstance(documents, str):
-            raise TypeError("documents is one str; a list of str is needed.")
-        checked_query = check_text(query, 0, kind="Query")
-        texts = [check_text(text, i, kind="Document") for i, text in enumerate(as_list(documents, "documents"))]
-        scores = self.predict(
-            [(checked_query, text) for text in texts],
-            instruction=instruction,
-            raw_scores=raw_scores,
-            max_tokens=max_tokens,
-            truncate=truncate,
-            show_progress_bar=show_progress_bar,
-        )
-        order = np.argsort(-scores, kind="stable")[:top_k]
-        return [Hit(int(i), float(scores[i]), texts[i]) for i in order]
 
     def predict(
         self,
@@ -175,22 +138,52 @@ class Reranker:
         """
         limit = length_limit(self.engine, max_tokens, truncate=truncate, kind="Document")
         sentence = self.instruction if instruction is None else check_text(instruction, 0, kind="Instruction")
-        if isinstance(pairs, Iterator):
-            prompts = (self.template.prompt(*check_pair(pair, i), sentence) for i, pair in enumerate(pairs))
-            parts = self._runner.rows(prompts, limit, show_progress=show_progress_bar)
-            return (float(score) for rows in parts for score in _scores(rows, raw=raw_scores))
         single = isinstance(pairs, tuple) and len(pairs) == 2 and all(isinstance(side, str) for side in pairs)
-        checked = [check_pair(pair, i) for i, pair in enumerate([pairs] if single else as_list(pairs, "pairs"))]
-        firsts, inverse = unique(checked)
-        found = self._runner.rows(
-            (self.template.prompt(*checked[i], sentence) for i in firsts),
+        items = [pairs] if single else pairs if isinstance(pairs, Iterator) else as_list(pairs, "pairs")
+        scores = self._results(
+            items,
+            check_pair,
+            lambda pair: self.template.prompt(pair[0], pair[1], sentence),
+            partial(_scores, raw=raw_scores),
             limit,
-            positions=firsts,
-            total=len(firsts),
             show_progress=show_progress_bar,
         )
-        scores = _scores(np.concatenate([np.empty((0, 2), np.float32), *found]), raw=raw_scores)[inverse]
+        if isinstance(items, Iterator):
+            return map(float, scores)
         return float(scores[0]) if single else scores
+
+    @shows_keywords_of(predict)
+    def rank(
+        self,
+        query: str,
+        documents: Any,
+        *,
+        top_k: int | None = None,
+        **options: Unpack[PredictOptions],
+    ) -> list[Hit]:
+        """Returns the documents, the best first; equal scores keep their order.
+
+        Args:
+            query: what is searched for.
+            documents: the texts to judge, a list or an iterator of str.
+            top_k: how many to return; None means all.
+            **options: as `predict`.
+
+        Raises:
+            TypeError, ValueError: not a text, a lone surrogate, ``top_k`` below 1; names the index.
+            InputTooLongError, NonFiniteError, EngineError: as `predict`.
+        """
+        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int | np.integer)):
+            raise TypeError(f"top_k is {top_k!r}; a whole number or None is needed.")
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}; the smallest allowed is 1, and None means all.")
+        if isinstance(documents, str):
+            raise TypeError("documents is one str; a list of str is needed.")
+        checked_query = check_text(query, 0, kind="Query")
+        texts = [check_text(text, i, kind="Document") for i, text in enumerate(as_list(documents, "documents"))]
+        scores = self.predict([(checked_query, text) for text in texts], **options)
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        return [Hit(int(i), float(scores[i]), texts[i]) for i in order]
 
     def prepare(
         self,
@@ -228,7 +221,7 @@ class Reranker:
             rest = len(self._encoder.encode(replace(empty, body=empty.body[: empty.fixed])).ids)
             limit = replace(limit, max_tokens=min(limit.max_tokens, rest + max_document_tokens))
         prompts = (self.template.prompt(query, text, sentence) for text in texts)
-        return [self._runner.encode(prompt, index, limit) for index, prompt in enumerate(prompts)]
+        return [self._fitted(prompt, index, limit) for index, prompt in enumerate(prompts)]
 
     def finish(self, rows: NDArray[np.float32], *, raw_scores: bool = False) -> NDArray[np.float32]:
         """Returns the scores, (n,) float32, that the engine's rows, (n, 2) float32, become; see `predict`."""
@@ -243,18 +236,6 @@ class Reranker:
     def token_count(self, query: str, document: str, *, instruction: str | None = None) -> int:
         """Returns how many tokens the model sees of a pair, template included."""
         return len(self.token_ids(query, document, instruction=instruction))
-
-    def close(self) -> None:
-        """Frees the model. May be called more than once."""
-        self.engine.close()
-
-    def __enter__(self) -> Reranker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def check_pair(pair: Any, index: int) -> Pair:

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import write_checkpoint
-from qsift.convert import QUANTS
 
 from qsift import Embedder, Reranker
+from qsift.convert import QUANTS
 
 QSIFT = (sys.executable, "-m", "qsift")
 TEXTS = ["the first text", "日本語のテキスト", "", "three"]
@@ -81,7 +81,10 @@ def expected(embedding: Path) -> np.ndarray:
 
 
 def test_help_lists_every_command_without_loading_llama_cpp():
-    code = "import sys, qsift.cli as c; c.run(c.cli, ['--help']); sys.exit('llama_cpp' in sys.modules)"
+    code = (
+        "import sys; from qsift.cli import cli; from qsift.cli.console import run\n"
+        "run(cli, ['--help']); sys.exit('llama_cpp' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert all(command in done.stdout for command in ("convert", "embed", "rerank", "info", "doctor"))

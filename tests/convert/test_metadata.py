@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from checkpoints import Shape, write_checkpoint
 from independent import change_json, gguf_keys
-from qsift.convert import convert
 
+from qsift.convert import convert
 from qsift.models.manifest import Manifest
 from qsift.models.model_file import ModelFile
 from qsift.models.prompts import RERANK_HEAD, RERANK_TAIL

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from checkpoints import write_checkpoint
 from independent import change_json
-from qsift.convert import convert, gguf_file
 
+from qsift.convert import convert, gguf_file
 from qsift.errors import ConversionError
 from qsift.models.model_file import ModelFile
 

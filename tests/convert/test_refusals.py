@@ -15,8 +15,8 @@ from checkpoints import TINY, write_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from independent import change_json, change_tensors
-from qsift.convert import QUANTS, convert
 
+from qsift.convert import QUANTS, convert
 from qsift.errors import ConversionError
 
 Damage = Callable[[Path], object]

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from checkpoints import TINY, Shape, write_checkpoint
-from conftest import CHECKPOINTS
-from qsift.convert import QUANTS, convert
+from checkpoints import CHECKPOINTS, TINY, Shape, write_checkpoint
 
+from qsift.convert import QUANTS, convert
 from qsift.models.gguf_header import read_header
 from qsift.models.quants import SCHEMES
 from qsift.models.sizes import TOKENIZER_JSON, checkpoint_bytes, gguf_bytes, weight_bytes

@@ -12,12 +12,12 @@ from checkpoints import K_QUANT, TINY, Shape, write_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from independent import change_json, change_tensors, checkpoint_arrays, gguf_arrays, gguf_bytes
+
 from qsift.convert import QUANTS, convert
 from qsift.convert.ggml import encode
 from qsift.convert.gguf_file import decode
 from qsift.convert.source import Source
 from qsift.convert.verify import BOUNDS, verify, within_bound
-
 from qsift.errors import ConversionError
 from qsift.models.quants import BLOCKS, SCHEMES
 
@@ -144,6 +144,7 @@ def test_what_ggml_encodes_lies_within_the_bound_of_its_type(type_name: str, dat
 @pytest.mark.parametrize("quant", QUANTS)
 def test_verify_notices_one_damaged_byte_in_each_tensor(tmp_path: Path, quant: str) -> None:
     from gguf import GGUFReader
+
     from qsift.convert.quantize import make_plan
 
     checkpoint = write_checkpoint(tmp_path / "m", shape=K_QUANT)

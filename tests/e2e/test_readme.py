@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from checkpoints import K_QUANT, Checkpoint, write_checkpoint
 from hub_server import HubServer
-from qsift.convert import convert
 
 import qsift
 from qsift.cli.main import cli
+from qsift.convert import convert
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"(?m)(<!-- not run: installs -->\n)?^```(\w+)\n(.*?)^```", README, re.DOTALL)

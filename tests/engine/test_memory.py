@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from checkpoints import K_QUANT, Shape, write_checkpoint
-from qsift.convert import QUANTS, convert
 
 from qsift import Embedder, EngineOptions, Reranker
+from qsift.convert import QUANTS, convert
 from qsift.engine.machine import cpu_has_amx
 from qsift.engine.memory import cache_bytes, compute_bytes, repacked_bytes, run_bytes
 from qsift.models.specs import ModelSpec, Task

@@ -30,6 +30,18 @@ def test_a_child_that_crashes_keeps_the_kernels_off(tmp_path: Path, monkeypatch:
     assert extra_buffers(EngineOptions(extra_buffers=True)) is True
 
 
+def test_kernels_that_stay_off_are_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("QSIFT_CACHE", str(tmp_path))
+    monkeypatch.setattr("qsift.engine.selfcheck.amx_is_possible", lambda: True)
+    monkeypatch.setattr("qsift.engine.selfcheck._ask_child", lambda command: (False, "It crashed."))
+    assert [extra_buffers(EngineOptions()) for _ in range(3)] == [False] * 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "AMX kernels stay off: It crashed. Run 'qsift doctor' for the remedy."
+    ]
+
+
 def test_a_child_that_could_not_start_decides_nothing_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QSIFT_CACHE", str(tmp_path))
     for command in (["/nonexistent"], [sys.executable, "-c", "raise SystemExit('no')"], [sys.executable, "-c", ""]):

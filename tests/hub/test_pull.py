@@ -15,12 +15,12 @@ import pytest
 from checkpoints import write_evidence
 from hub_server import HubServer
 from no_network import no_network
-from qsift.convert import convert
 from reference import Reference
 from released import RELEASED, files_in, publish
 from texts import SENTENCES
 
 from qsift import SPECS, ConversionError, DownloadError, Embedder, ModelSpec, Reranker
+from qsift.convert import convert
 from qsift.hub.names import ModelName
 from qsift.hub.pulling import pull, remove
 from qsift.hub.store import Shelf

@@ -19,10 +19,10 @@ import no_network
 import pytest
 from hub_server import Fault, HubServer
 from huggingface_hub import constants
-from qsift.convert import convert
 from released import files_in, publish
 
 from qsift import DownloadError, Reranker, UnknownModelError
+from qsift.convert import convert
 from qsift.hub.pulling import pull, remove
 
 EMBEDDING, RERANKER = "qwen3-embedding-0.6b", "qwen3-reranker-8b"

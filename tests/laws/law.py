@@ -37,7 +37,7 @@ LATE = {"convert", "integrations", "server"}
 # Doors within a room: one for llama.cpp, and a public module for each framework.
 INNER_DOORS = ("qsift.engine.llama", *(f"qsift.integrations.{name}" for name in ("lancedb", "mteb", "ray")))
 # Packages that any file may import.
-EVERYWHERE = {"numpy", "tqdm"}
+EVERYWHERE = {"numpy", "tqdm", "typing_extensions"}
 
 _ROW = {room: number for number, row in enumerate(ROOMS.split("\n")) for room in row.split()}
 
@@ -153,11 +153,13 @@ def _of_file(file: str, source: str, files: Mapping[str, str], foreign: Mapping[
 
 
 def _shown(room: str, files: Mapping[str, str]) -> set[str]:
-    """Returns the names in the __all__ of a room's door; none where there is no such list."""
+    """Returns the names that a room's door takes from its files, or defines; none where the module is no door."""
     folder = room.replace(".", "/")
-    door = files.get(f"src/{folder}/__init__.py") or files.get(f"{folder.removeprefix('qsift/')}/__init__.py", "")
-    found = re.search(r"^__all__ = (\[.*?\])", door, re.MULTILINE | re.DOTALL)
-    return set(ast.literal_eval(found[1])) if found else set()
+    for door in (f"src/{folder}/__init__.py", f"{folder.removeprefix('qsift/')}/__init__.py"):
+        if door in files:
+            taken = {name for item in imports(door, files[door]) for name in item.names}
+            return taken | set(re.findall(r"^(?:def )?(\w+)(?:\(|: .* =)", files[door], re.MULTILINE))
+    return set()
 
 
 def _cycles(files: Mapping[str, str]) -> list[str]:

@@ -7,10 +7,3 @@ they run.
 from .publishing import prepare
 from .rows import Row, cases
 from .run import bench
-
-__all__ = [
-    "Row",
-    "bench",
-    "cases",
-    "prepare",
-]

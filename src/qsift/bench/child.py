@@ -16,14 +16,13 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
+from .parity import QUERIES, answers
+from .rows import Answer, Job
 from qsift.embedder import Embedder
 from qsift.engine import EngineOptions, accelerator_mode, extra_buffers, library, load_engine, peak_rss, physical_cores
 from qsift.errors import EngineError, QsiftError
 from qsift.models import ModelFile
 from qsift.reranker import Reranker
-
-from .parity import QUERIES, answers
-from .rows import Answer, Job
 
 _TOLERANCE = 1e-3
 """The CPU gives the same bits every time; a GPU may add in another order."""

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qsift.models import END_OF_TEXT, RERANK_TEMPLATES, Manifest, Task, query_prompt
-
 from .parity import DOCUMENTS, QUERIES
+from qsift.models import END_OF_TEXT, RERANK_TEMPLATES, Manifest, Task, query_prompt
 
 _PIPELINES: dict[Task, str] = {"embed": "feature-extraction", "rerank": "text-ranking"}
 _LOADERS: dict[Task, str] = {"embed": "Embedder", "rerank": "Reranker"}

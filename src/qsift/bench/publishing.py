@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from .model_card import CardFile, card_fields, card_text
+from .parity import difference, results
 from qsift.errors import ConversionError
 from qsift.hub import checksum, front_matter
 from qsift.models import SPECS, Manifest, ModelFile, Task, checked_quants, read_header
-
-from .model_card import CardFile, card_fields, card_text
-from .parity import difference, results
 
 CARD, SUMS = "README.md", "SHA256SUMS"
 _REFERENCES = ("f32", "bf16", "f16")

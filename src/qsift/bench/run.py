@@ -21,10 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from .rows import Answer, Case, Job, Row, judged, row, with_ratios
 from qsift.errors import EngineError
 from qsift.models import Task, read_header
-
-from .rows import Answer, Case, Job, Row, judged, row, with_ratios
 
 COMMAND = (sys.executable, "-c", "from qsift.bench.child import main; main()")
 """The child process; it reads a Job and prints an Answer."""

@@ -1,7 +1,3 @@
 """The command line: a mirror of the API, a file for each group of commands. Nothing else imports it."""
 
-from .main import main
-
-__all__ = [
-    "main",
-]
+from .main import cli, main

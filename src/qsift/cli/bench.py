@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from qsift import __version__
-from qsift.engine import Accel
-
 from .console import tell
 from .options import as_json_option, engine, engine_options_but, stderr_options
 from .output import print_json
+from qsift import __version__
+from qsift.engine import Accel, cpu_name, physical_cores, version
+from qsift.hub import open_model
 
 if TYPE_CHECKING:
     from qsift.bench import Row
@@ -123,8 +123,6 @@ def bench(context: click.Context, /, models: tuple[str, ...], **options: Any) ->
 
 def _opened(model: str) -> tuple[str, str, Task, str]:
     """Returns a model as `bench.cases` takes it; a file that says no task is taken as an embedding model."""
-    from qsift.hub import open_model
-
     file = open_model(model)
     return model, file.path, file.task or "embed", file.quant
 
@@ -139,8 +137,6 @@ def _check(tasks: set[Task], references: Sequence[Task]) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    from qsift.engine import cpu_name, physical_cores, version
-
     return {
         "qsift": __version__,
         "llama_cpp_python": f"llama-cpp-python {version()}",

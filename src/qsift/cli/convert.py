@@ -8,19 +8,19 @@ from typing import Any
 
 import click
 
-from qsift.errors import UploadError
-from qsift.models import TASKS
-
 from .console import tell
 from .options import shows_progress, stderr_options
+from qsift.errors import UploadError
+from qsift.models import SCHEMES, TASKS
 
+_QUANTS = f"What to write: {', '.join(SCHEMES)}."
 _MESSAGE = "Upload GGUF files made by qsift"
 
 
 @click.command()
 @click.argument("checkpoint")
 @click.argument("out", required=False)
-@click.option("--quant", "quants", default="q8_0", show_default=True, metavar="Q[,Q…]", help="What to write.")
+@click.option("--quant", "quants", default="q8_0", show_default=True, metavar="Q[,Q…]", help=_QUANTS)
 @click.option("--task", type=click.Choice(TASKS), help="Needed where the checkpoint does not say.")
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
 @click.option("--push", "repo", metavar="OWNER/NAME", help="Make a repository of the files and upload it.")
@@ -31,7 +31,6 @@ def convert(checkpoint: str, out: str | None, quants: str, repo: str | None, pub
 
     Prints the files written. OUT is a folder, or for a single quant a path that ends in .gguf;
     without it, the current folder.
-    Quants: f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m, q4_0, iq4_xs.
 
     --push writes into the folder NAME in OUT, measures what each quant costs, adds a model card and
     checksums, and uploads to the Hugging Face hub. Without a token (HF_TOKEN, or hf auth login) the

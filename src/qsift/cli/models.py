@@ -8,12 +8,11 @@ from typing import Any
 
 import click
 
-from qsift.hub import DEFAULT_QUANT, StoredModel, shelves
-from qsift.models import SCHEMES, SPECS, TASKS, ModelSpec, gguf_bytes
-
 from .console import tell
 from .options import as_json_option, shows_progress, stderr_options
 from .output import print_json
+from qsift.hub import DEFAULT_QUANT, SOURCES, StoredModel, shelves
+from qsift.models import SCHEMES, SPECS, TASKS, ModelSpec, gguf_bytes
 
 _NAMES = click.argument("models", nargs=-1, required=True, metavar="NAME[:QUANT]…")
 
@@ -21,7 +20,7 @@ _NAMES = click.argument("models", nargs=-1, required=True, metavar="NAME[:QUANT]
 @click.command()
 @_NAMES
 @click.option("--task", type=click.Choice(TASKS), help="Needed where a checkpoint does not say.")
-@click.option("--source", type=click.Choice(["hf", "modelscope"]), help="[default: $QSIFT_SOURCE, else hf]")
+@click.option("--source", type=click.Choice(SOURCES), help="[default: $QSIFT_SOURCE, else hf]")
 @click.option("--revision", help="Branch, tag or commit; main looks for a newer one.  [default: keep what is here]")
 @click.option("--keep-checkpoint", is_flag=True, help="Keep the weights after they were converted.")
 @stderr_options

@@ -9,9 +9,8 @@ from typing import Any, get_args
 
 import click
 
-from qsift.engine import Accel, CacheType, Device, EngineOptions
-
 from .console import silence
+from qsift.engine import Accel, CacheType, Device, EngineOptions
 
 Decorator = Callable[[Any], Any]
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
-from qsift.hub import open_model
-from qsift.models import QUERY_INSTRUCTION
-
 from .console import tell
 from .options import engine, shows_progress
+from qsift.hub import open_model
+from qsift.models import QUERY_INSTRUCTION
 
 LOCAL = "local"
 _ADDRESS = re.compile(r"local|auto|ray://.+|[^/\\\s]+:\d+")

@@ -6,20 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import click
-
-from qsift.documents import KINDS
-from qsift.search import ORDERS, Filter, Mode
 
 from .console import tell
 from .options import all_of, as_json_option, engine, engine_options, shows_progress, stderr_options
 from .output import print_facts, print_found, print_json
-
-if TYPE_CHECKING:
-    from qsift.documents import Document, OnBatch, OnSkip, Passage
-    from qsift.search import IndexChanges, SearchIndex
+from qsift.documents import KINDS, Document, OnBatch, OnSkip, Passage, find_documents, source_name
+from qsift.embedder import Embedder
+from qsift.reranker import Reranker
+from qsift.search import ORDERS, Filter, IndexChanges, Mode, PassageList, SearchIndex, SearchPipeline
 
 _PATH = click.Path(path_type=str)
 _embedding = click.option(
@@ -68,10 +65,6 @@ def search(question: str, paths: tuple[str, ...], **options: Any) -> None:
     The embedding model sifts all passages, the reranker sorts the best of them. PATHs are files and folders: text,
     Markdown, code, HTML and PDF.
     """
-    from qsift.embedder import Embedder
-    from qsift.reranker import Reranker
-    from qsift.search import SearchPipeline
-
     if bool(paths) == (options["index_path"] is not None):
         raise click.UsageError("Pass either paths to search or --index INDEX.")
     with ExitStack() as stack:
@@ -102,8 +95,6 @@ def search(question: str, paths: tuple[str, ...], **options: Any) -> None:
 @contextmanager
 def _first_stage(paths: Sequence[str], embedder: Any, options: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Gives what finds candidates and the options of its search."""
-    from qsift.search import PassageList, SearchIndex
-
     if options["index_path"] is not None:
         where = Filter(options["glob"], options["kinds"], _seconds(options["after"]), _seconds(options["before"]))
         with SearchIndex.open(options["index_path"], embedder, create=False) as index:
@@ -137,8 +128,6 @@ def add(index: str, paths: tuple[str, ...], **options: Any) -> None:
 @_from_paths
 def update(index: str, paths: tuple[str, ...], **options: Any) -> None:
     """Bring INDEX up to date with files and folders: embed what changed, remove what is gone from them."""
-    from qsift.documents import source_name
-
     with _opened(index, options, create=False) as opened, _reading(paths, options) as (documents, on_batch):
         within = [source_name(path) for path in paths]
         changes = opened.update(documents, within=within, on_skip=_skipping(options), on_batch=on_batch)
@@ -151,9 +140,6 @@ def update(index: str, paths: tuple[str, ...], **options: Any) -> None:
 @stderr_options
 def remove(index: str, sources: tuple[str, ...], **options: Any) -> None:
     """Remove documents from INDEX by their names, or those of the folders that they are in."""
-    from qsift.documents import source_name
-    from qsift.search import SearchIndex
-
     with SearchIndex.open(index, None) as opened:
         _tell(f"{opened.remove([source_name(source) for source in sources])} documents removed.", options)
 
@@ -163,8 +149,6 @@ def remove(index: str, sources: tuple[str, ...], **options: Any) -> None:
 @as_json_option
 def info(index: str, as_json: bool) -> None:
     """Show what is in INDEX."""
-    from qsift.search import SearchIndex
-
     with SearchIndex.open(index, None) as opened:
         facts = asdict(opened.info())
     if as_json:
@@ -175,9 +159,6 @@ def info(index: str, as_json: bool) -> None:
 
 @contextmanager
 def _opened(path: str, options: dict[str, Any], *, create: bool) -> Iterator[SearchIndex]:
-    from qsift.embedder import Embedder
-    from qsift.search import SearchIndex
-
     with (
         Embedder.load(options["embedding"], options=engine(options)) as embedder,
         SearchIndex.open(path, embedder, create=create) as opened,
@@ -189,8 +170,6 @@ def _opened(path: str, options: dict[str, Any], *, create: bool) -> Iterator[Sea
 def _reading(paths: Sequence[str], options: dict[str, Any]) -> Iterator[tuple[Iterable[Document], OnBatch]]:
     """Gives the documents of paths, drawn as a bar while they are read, and what is to be told of each batch."""
     from tqdm import tqdm
-
-    from qsift.documents import find_documents
 
     documents = list(find_documents(paths, on_skip=_skipping(options)))
     with tqdm(documents, unit=" documents", dynamic_ncols=True, disable=not shows_progress(options)) as bar:

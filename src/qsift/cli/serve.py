@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from qsift.errors import MissingExtraError
-
 from .console import tell
 from .options import engine, engine_options
+from qsift.embedder import Embedder
+from qsift.errors import MissingExtraError
+from qsift.reranker import Reranker
 
 _LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "body_timeout")
 
@@ -82,9 +83,6 @@ def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
 
 
 def _load(embedding: str | None, reranker: str | None, options: dict[str, Any], models: ExitStack) -> tuple[Any, Any]:
-    from qsift.embedder import Embedder
-    from qsift.reranker import Reranker
-
     settings = engine(options)
     return (
         (embedding, models.enter_context(Embedder.load(embedding, options=settings))) if embedding else None,

@@ -7,16 +7,3 @@ text's tokens is given to it.
 from .document import KINDS, Document, Kind, OnSkip, Section
 from .files import find_documents, source_name
 from .passages import OnBatch, Passage, Splitter
-
-__all__ = [
-    "KINDS",
-    "Document",
-    "Kind",
-    "OnBatch",
-    "OnSkip",
-    "Passage",
-    "Section",
-    "Splitter",
-    "find_documents",
-    "source_name",
-]

@@ -12,12 +12,11 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import BinaryIO
 
-from qsift.errors import DocumentError, MissingExtraError
-
 from .document import Document, Kind, OnSkip, Section
 from .html import read_html
 from .pdf import PdfError, check_pdf_extra, read_pdf
 from .text import HEAD_BYTES, NotTextError, is_binary, read_blocks
+from qsift.errors import DocumentError, MissingExtraError
 
 # Hidden ones are left out as well.
 _LEFT_OUT = {"node_modules", "__pycache__"}

@@ -39,13 +39,12 @@ _MARK = r"[^\w\s]"
 _PROSE = (_PARAGRAPH, _FINISHED_LINE, _SENTENCE, _LINE, _WORD, _MARK)
 _CODE = (_METHOD, _PARAGRAPH, _LINE, _SENTENCE, _WORD, _MARK)
 
-# The first pattern of a row opens something new: what stands before it does not belong to it.
+# The first pattern of a row opens something new: what stands before it does not belong to it. Other kinds are text.
 _PATTERNS: dict[Kind, tuple[str, ...]] = {
     "text": (_UNDERLINED, *_PROSE),
     "markdown": (f"{_HEADING}|{_UNDERLINED}", *_PROSE),
     "code": (_DEFINITION, *_CODE),
     "html": (_HEADING, *_PROSE),
-    "pdf": (_UNDERLINED, *_PROSE),
 }
 _COMPILED = {kind: tuple(map(re.compile, patterns)) for kind, patterns in _PATTERNS.items()}
 # How far behind a border its pattern may look: one line and its underline.
@@ -200,7 +199,7 @@ def last_border(text: str, kind: Kind, low: int, high: int) -> tuple[int, bool]:
         (position, opens): where the next passage begins, and whether a heading or a definition begins
         there. Where there is no border, not even a space or a mark, that is (high, False).
     """
-    for strength, pattern in enumerate(_COMPILED[kind]):
+    for strength, pattern in enumerate(_COMPILED.get(kind, _COMPILED["text"])):
         found = 0
         for match in pattern.finditer(text, low, high + _LOOKAHEAD):
             if match.end() > high:

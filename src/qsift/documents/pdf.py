@@ -8,9 +8,8 @@ from contextlib import closing
 from importlib.util import find_spec
 from typing import BinaryIO
 
-from qsift.errors import MissingExtraError
-
 from .document import Section
+from qsift.errors import MissingExtraError
 
 # How PDFium marks a hyphen at the end of a line, where the word goes on in the next.
 _HYPHEN = re.compile(r"[\ufffe\x02]\s*")

@@ -13,28 +13,3 @@ from .machine import cache_folder, cpu_name, peak_rss, physical_cores
 from .memory import run_bytes
 from .seam import Accel, CacheType, Device, Engine, EngineOptions, Stepper, TokenIds
 from .selfcheck import accelerator_mode, extra_buffers
-
-__all__ = [
-    "Accel",
-    "CacheType",
-    "Device",
-    "Engine",
-    "EngineOptions",
-    "Stepper",
-    "TokenIds",
-    "accelerator_mode",
-    "advise",
-    "cache_folder",
-    "common_prefix",
-    "cpu_name",
-    "examine",
-    "extra_buffers",
-    "library",
-    "library_folder",
-    "load_engine",
-    "peak_rss",
-    "physical_cores",
-    "run_bytes",
-    "unique",
-    "version",
-]

@@ -17,14 +17,13 @@ from shutil import which
 
 import numpy as np
 
-from qsift.errors import EngineError
-
 from .llama import accelerator
 from .llama.accelerator import Declined, Mode
 from .llama.library import build_info, supports_gpu, version
 from .machine import cache_folder, cpu_has_amx, cpu_info, cpu_name, physical_cores
 from .seam import EngineOptions
 from .selfcheck import SelfCheck, accelerator_mode, amx_is_possible, self_check
+from qsift.errors import EngineError
 
 REBUILD = "pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python"
 # Without CMAKE_ARGS, ggml compiles for the machine it is compiled on, unless something in the environment says no.

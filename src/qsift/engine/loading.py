@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from qsift.models import ModelFile, Task
-
 from .llama.engine import LlamaEngine
 from .seam import EngineOptions
 from .selfcheck import accelerator_mode, extra_buffers
+from qsift.models import ModelFile, Task
 
 
 def load_engine(file: ModelFile, task: Task, options: EngineOptions | None = None) -> LlamaEngine:

@@ -6,9 +6,8 @@ What llama.cpp allocates is known from its settings in `llama.context`; the proc
 
 from __future__ import annotations
 
-from qsift.models import Shape, Task, typed_weights, weight_bytes
-
 from .llama.context import CELLS_STEP, DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
+from qsift.models import Shape, Task, typed_weights, weight_bytes
 
 _PROCESS = 45 << 20
 """Python, numpy and llama.cpp before a model is loaded. Measured."""

@@ -23,14 +23,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qsift.models import ModelFile
-
 from .llama.accelerator import Declined, Mode, choose, files_of_package, require_package, wish
 from .llama.accelerator import load as load_accelerator
 from .llama.engine import LlamaEngine
 from .llama.library import build_info, library_folder, version
 from .machine import cache_folder, cpu_has_amx, cpu_name
 from .seam import EngineOptions
+from qsift.models import ModelFile
 
 logger = logging.getLogger("qsift.selfcheck")
 
@@ -61,11 +60,16 @@ class SelfCheck:
 
 
 def extra_buffers(options: EngineOptions) -> bool:
-    """Returns whether llama.cpp may repack weights: as told, or as the self-check says where AMX is."""
+    """Returns whether llama.cpp may repack weights: as told, or as the self-check says where AMX is.
+
+    That they may not is logged once for a build, when it is found out.
+    """
     if options.extra_buffers is not None:
         return options.extra_buffers
     if not amx_is_possible():
         return True
+    if kept := _kept("repacked"):
+        return kept.safe
     check = self_check()
     if not check.safe:
         logger.warning("AMX kernels stay off: %s Run 'qsift doctor' for the remedy.", check.reason)
@@ -112,16 +116,14 @@ def self_check(subject: Subject = "repacked", *, again: bool = False, command: l
         again: run the child although an answer is kept.
         command: what to run instead of the check itself; for trying out a child that dies.
     """
-    fingerprint = _fingerprint(subject)
-    place = cache_folder() / f"selfcheck-{fingerprint}.json"
-    if not again and (kept := _read(place, fingerprint)):
+    if not again and (kept := _kept(subject)):
         return kept
     verdict, reason = _ask_child(
         command or [sys.executable, "-c", f"from qsift.engine.selfcheck import child; child({subject!r})"]
     )
-    check = SelfCheck(verdict is True, reason, fingerprint)
+    check = SelfCheck(verdict is True, reason, _fingerprint(subject))
     if verdict is not None:
-        _write(place, check)
+        _write(check)
     return check
 
 
@@ -182,15 +184,21 @@ def _fingerprint(subject: Subject) -> str:
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
 
-def _read(place: Path, fingerprint: str) -> SelfCheck | None:
+def _place(fingerprint: str) -> Path:
+    return cache_folder() / f"selfcheck-{fingerprint}.json"
+
+
+def _kept(subject: Subject) -> SelfCheck | None:
+    fingerprint = _fingerprint(subject)
     try:
-        kept = SelfCheck(**json.loads(place.read_text("utf-8")))
+        kept = SelfCheck(**json.loads(_place(fingerprint).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
         return None
     return kept if kept.fingerprint == fingerprint and isinstance(kept.safe, bool) else None
 
 
-def _write(place: Path, check: SelfCheck) -> None:
+def _write(check: SelfCheck) -> None:
+    place = _place(check.fingerprint)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=place.parent, prefix=place.name)

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .checksums import checksum
+from .client import SOURCES
 from .names import DEFAULT_QUANT, ModelName
 from .opening import BUNDLED, open_model
 from .store import StoredModel, shelves
@@ -16,21 +17,7 @@ if TYPE_CHECKING:
     from .pulling import pull, remove
     from .uploading import account, checked_repo, front_matter, upload
 
-__all__ = [
-    "BUNDLED",
-    "DEFAULT_QUANT",
-    "ModelName",
-    "StoredModel",
-    "account",
-    "checked_repo",
-    "checksum",
-    "front_matter",
-    "open_model",
-    "pull",
-    "remove",
-    "shelves",
-    "upload",
-]
+__all__ = ["open_model", "pull", "remove"]
 
 _ONLINE = {"pulling": ("pull", "remove"), "uploading": ("account", "checked_repo", "front_matter", "upload")}
 

@@ -10,6 +10,9 @@ from typing import Protocol
 
 from .checksums import Algorithm
 
+SOURCES = ("hf", "modelscope")
+"""Names of the hubs, the default first."""
+
 Advance = Callable[[int], object]
 """Called with the number of bytes that came; negative where they have to come again."""
 

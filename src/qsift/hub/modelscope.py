@@ -9,9 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from qsift.errors import MissingExtraError
-
 from .client import Advance, HubClient, RemoteFile, refusal
+from qsift.errors import MissingExtraError
 
 
 @cache

@@ -7,10 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from qsift.models import ModelFile, Task, wrong_task
-
 from .names import ModelName
 from .store import find
+from qsift.models import ModelFile, Task, wrong_task
 
 logger = logging.getLogger("qsift")
 

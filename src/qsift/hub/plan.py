@@ -13,12 +13,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qsift.errors import DownloadError
-from qsift.models import SCHEMES, largest_share
-
 from .names import ModelName
 from .snapshot import HUBS, Snapshot
 from .store import models_folder
+from qsift.errors import DownloadError
+from qsift.models import SCHEMES, largest_share
 
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 _SHARD = re.compile(r"[^/]+-\d+-of-\d+\.safetensors")

@@ -14,19 +14,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from qsift.errors import DownloadError, ModelFileError, UnknownModelError
-from qsift.models import ModelFile, Task
-
 from .checksums import checksum, contents, signature
+from .client import SOURCES
 from .names import ModelName
 from .plan import Plan
 from .snapshot import HUBS, Snapshot, discard
 from .store import Shelf, StoredModel, find
+from qsift.errors import DownloadError, ModelFileError, UnknownModelError
+from qsift.models import ModelFile, Task
 
 logger = logging.getLogger("qsift.pull")
-
-SOURCES = tuple(HUBS)
-"""The hubs that models can come from, the default first."""
 
 
 def pull(

@@ -13,15 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from qsift.errors import DownloadError
-
 from .checksums import checksum
-from .client import Advance, HubClient, RemoteFile
+from .client import SOURCES, Advance, HubClient, RemoteFile
 from .huggingface import HUGGING_FACE
 from .modelscope import MODELSCOPE
+from qsift.errors import DownloadError
 
-HUBS: dict[str, HubClient] = {"hf": HUGGING_FACE, "modelscope": MODELSCOPE}
-"""The hubs by the name of their source, the default first."""
+HUBS: dict[str, HubClient] = dict(zip(SOURCES, (HUGGING_FACE, MODELSCOPE), strict=True))
+"""The hubs by the name of their source."""
 
 
 @dataclass(frozen=True)

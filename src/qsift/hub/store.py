@@ -19,11 +19,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from qsift.engine import cache_folder
-from qsift.models import Task
-
 from .checksums import Signature, checksum, contents, signature
 from .names import ModelName
+from qsift.engine import cache_folder
+from qsift.models import Task
 
 logger = logging.getLogger("qsift.store")
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
+from .lazy_models import LazyModel
 from qsift.embedder import Embedder
 from qsift.engine import EngineOptions
 from qsift.errors import MissingExtraError
 from qsift.reranker import Reranker
-
-from .lazy_models import LazyModel
 
 try:
     from haystack import Document, component, default_from_dict, default_to_dict
@@ -22,22 +21,39 @@ except ImportError as error:
     raise MissingExtraError("The integration of Haystack", error.name or "haystack", "haystack") from error
 
 
-def _saved(part: Any, **settings: Any) -> dict[str, Any]:
-    options = None if part.options is None else asdict(part.options)
-    saved: dict[str, Any] = default_to_dict(part, model=part.model, options=options, **settings)
-    return saved
+class _Component:
+    """What pipelines ask of every component: to load its model, to be saved and to be restored."""
 
+    _saved: tuple[str, ...]
+    model: str
+    options: EngineOptions | None
+    _lazy: LazyModel[Any]
 
-def _restored(kind: type, data: dict[str, Any]) -> Any:
-    settings = dict(data.get("init_parameters", {}))
-    if settings.get("options") is not None:
-        settings["options"] = EngineOptions(**settings["options"])
-    return default_from_dict(kind, {**data, "init_parameters": settings})
+    def warm_up(self) -> None:
+        """Loads the model; the first run does it too."""
+        self._lazy()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings, as pipelines save them."""
+        options = None if self.options is None else asdict(self.options)
+        settings = {name: getattr(self, name) for name in self._saved}
+        saved: dict[str, Any] = default_to_dict(self, model=self.model, options=options, **settings)
+        return saved
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Any:
+        """Returns the component that `to_dict` described."""
+        settings = dict(data.get("init_parameters", {}))
+        if settings.get("options") is not None:
+            settings["options"] = EngineOptions(**settings["options"])
+        return default_from_dict(cls, {**data, "init_parameters": settings})
 
 
 @component
-class QsiftTextEmbedder:
+class QsiftTextEmbedder(_Component):
     """Embeds a query, behind an instruction."""
+
+    _saved = ("instruction", "truncate_dim")
 
     def __init__(
         self,
@@ -56,21 +72,7 @@ class QsiftTextEmbedder:
             options: device, threads and so on.
         """
         self.model, self.instruction, self.truncate_dim, self.options = model, instruction, truncate_dim, options
-        self._embedder = LazyModel(Embedder, model, options=options)
-
-    def warm_up(self) -> None:
-        """Loads the model; the first run does it too."""
-        self._embedder()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the settings, as pipelines save them."""
-        return _saved(self, instruction=self.instruction, truncate_dim=self.truncate_dim)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> QsiftTextEmbedder:
-        """Returns the component that `to_dict` described."""
-        made: QsiftTextEmbedder = _restored(cls, data)
-        return made
+        self._lazy = LazyModel(Embedder, model, options=options)
 
     @component.output_types(embedding=list[float])
     def run(self, text: str) -> dict[str, Any]:
@@ -84,13 +86,15 @@ class QsiftTextEmbedder:
             raise TypeError(
                 f"text is of type {type(text).__name__}; a str is needed. QsiftDocumentEmbedder takes lists."
             )
-        vector = self._embedder().encode_query(text, instruction=self.instruction, truncate_dim=self.truncate_dim)
+        vector = self._lazy().encode_query(text, instruction=self.instruction, truncate_dim=self.truncate_dim)
         return {"embedding": vector.tolist()}
 
 
 @component
-class QsiftDocumentEmbedder:
+class QsiftDocumentEmbedder(_Component):
     """Embeds documents, bare, all of them in one call."""
+
+    _saved = ("truncate_dim", "meta_fields_to_embed", "embedding_separator", "progress_bar")
 
     def __init__(
         self,
@@ -116,27 +120,7 @@ class QsiftDocumentEmbedder:
         self.meta_fields_to_embed = meta_fields_to_embed or []
         self.embedding_separator = embedding_separator
         self.progress_bar = progress_bar
-        self._embedder = LazyModel(Embedder, model, options=options)
-
-    def warm_up(self) -> None:
-        """Loads the model; the first run does it too."""
-        self._embedder()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the settings, as pipelines save them."""
-        return _saved(
-            self,
-            truncate_dim=self.truncate_dim,
-            meta_fields_to_embed=self.meta_fields_to_embed,
-            embedding_separator=self.embedding_separator,
-            progress_bar=self.progress_bar,
-        )
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> QsiftDocumentEmbedder:
-        """Returns the component that `to_dict` described."""
-        made: QsiftDocumentEmbedder = _restored(cls, data)
-        return made
+        self._lazy = LazyModel(Embedder, model, options=options)
 
     @component.output_types(documents=list[Document])
     def run(self, documents: list[Document]) -> dict[str, Any]:
@@ -147,16 +131,16 @@ class QsiftDocumentEmbedder:
             QsiftError: the model cannot be loaded or run.
         """
         texts = _texts(documents, self.meta_fields_to_embed, self.embedding_separator)
-        rows = self._embedder().encode_document(
-            texts, truncate_dim=self.truncate_dim, show_progress_bar=self.progress_bar
-        )
+        rows = self._lazy().encode_document(texts, truncate_dim=self.truncate_dim, show_progress_bar=self.progress_bar)
         embedded = zip(documents, rows.tolist(), strict=True)
         return {"documents": [replace(document, embedding=row) for document, row in embedded]}
 
 
 @component
-class QsiftRanker:
+class QsiftRanker(_Component):
     """Ranks documents by how well they answer a query."""
+
+    _saved = ("top_k", "instruction", "meta_fields_to_embed", "embedding_separator")
 
     def __init__(
         self,
@@ -181,27 +165,7 @@ class QsiftRanker:
         self.model, self.top_k, self.instruction, self.options = model, top_k, instruction, options
         self.meta_fields_to_embed = meta_fields_to_embed or []
         self.embedding_separator = embedding_separator
-        self._reranker = LazyModel(Reranker, model, options=options)
-
-    def warm_up(self) -> None:
-        """Loads the model; the first run does it too."""
-        self._reranker()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the settings, as pipelines save them."""
-        return _saved(
-            self,
-            top_k=self.top_k,
-            instruction=self.instruction,
-            meta_fields_to_embed=self.meta_fields_to_embed,
-            embedding_separator=self.embedding_separator,
-        )
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> QsiftRanker:
-        """Returns the component that `to_dict` described."""
-        made: QsiftRanker = _restored(cls, data)
-        return made
+        self._lazy = LazyModel(Reranker, model, options=options)
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, Any]:
@@ -218,7 +182,7 @@ class QsiftRanker:
         """
         texts = _texts(documents, self.meta_fields_to_embed, self.embedding_separator)
         top_k = self.top_k if top_k is None else top_k
-        hits = self._reranker().rank(query, texts, top_k=top_k, instruction=self.instruction)
+        hits = self._lazy().rank(query, texts, top_k=top_k, instruction=self.instruction)
         return {"documents": [replace(documents[hit.corpus_id], score=hit.score) for hit in hits]}
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from .lazy_models import LazyModel
 from qsift.embedder import Embedder
 from qsift.engine import EngineOptions
 from qsift.errors import MissingExtraError
 from qsift.reranker import Reranker
-
-from .lazy_models import LazyModel
 
 try:
     import pyarrow as pa

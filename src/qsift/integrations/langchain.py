@@ -6,12 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from .lazy_models import LazyModel
 from qsift.embedder import Embedder
 from qsift.engine import EngineOptions
 from qsift.errors import MissingExtraError
 from qsift.reranker import Reranker
-
-from .lazy_models import LazyModel
 
 try:
     from langchain_core.callbacks import Callbacks

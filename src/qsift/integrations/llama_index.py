@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from .lazy_models import LazyModel
 from qsift.embedder import Embedder
 from qsift.engine import EngineOptions
 from qsift.errors import MissingExtraError
 from qsift.reranker import Reranker
 from qsift.text import WINDOW
-
-from .lazy_models import LazyModel
 
 try:
     from llama_index.core.base.embeddings.base import BaseEmbedding

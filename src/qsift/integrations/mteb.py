@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .lazy_models import LazyModel
 from qsift.embedder import Embedder
 from qsift.engine import EngineOptions
 from qsift.errors import MissingExtraError
 from qsift.models import ModelFile
 from qsift.reranker import Reranker
-
-from .lazy_models import LazyModel
 
 try:
     from mteb.models import ModelMeta

@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .columns import AddColumn, Column, Scores, Vectors
+from .partitions import Partition, Target, partitions_of, read
 from qsift.errors import MissingExtraError, QsiftError
 from qsift.hub import open_model
 from qsift.text import WINDOW
-
-from .columns import AddColumn, Column, Scores, Vectors
-from .partitions import Partition, Target, partitions_of, read
 
 try:
     import pyarrow as pa

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .lazy_models import LazyModel
 from qsift.embedder import Embedder
 from qsift.engine import EngineOptions
 from qsift.text import Precision, normalize
-
-from .lazy_models import LazyModel
 
 
 class QsiftSentenceTransformer:

@@ -18,41 +18,5 @@ from .prompts import (
 )
 from .quants import BLOCKS, SCHEMES, checked_quants, encoded_bytes, largest_share
 from .sizes import checkpoint_bytes, gguf_bytes, typed_weights, weight_bytes
-from .specs import MIN_DIM, SPECS, TASKS, ModelSpec, Task
-from .weights import HEAD_WEIGHT, Shape, weights
-
-__all__ = [
-    "ARCHITECTURE",
-    "BLOCKS",
-    "END_OF_TEXT",
-    "GGML_TYPES",
-    "HEAD_WEIGHT",
-    "MIN_DIM",
-    "POOLING_LAST",
-    "POOLING_RANK",
-    "QUERY_INSTRUCTION",
-    "RERANK_LABELS",
-    "RERANK_TEMPLATES",
-    "SCHEMES",
-    "SPECS",
-    "TASKS",
-    "Manifest",
-    "ModelFile",
-    "ModelSpec",
-    "Prompt",
-    "Shape",
-    "Task",
-    "TensorInfo",
-    "checked_quants",
-    "checkpoint_bytes",
-    "document_prompt",
-    "encoded_bytes",
-    "gguf_bytes",
-    "largest_share",
-    "query_prompt",
-    "read_header",
-    "typed_weights",
-    "weight_bytes",
-    "weights",
-    "wrong_task",
-]
+from .specs import MIN_DIM, SPECS, TASKS, ModelSpec, Shape, Task
+from .weights import HEAD_WEIGHT, weights

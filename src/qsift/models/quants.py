@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from math import prod
 
 from .gguf_header import GGML_TYPES
-from .weights import HEAD_WEIGHT, Shape
+from .specs import Shape
+from .weights import HEAD_WEIGHT
 
 logger = logging.getLogger("qsift.quants")
 

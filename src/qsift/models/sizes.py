@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from math import prod
 
 from .quants import SCHEMES, encoded_bytes
-from .specs import ModelSpec, Task
-from .weights import Shape, weights
+from .specs import ModelSpec, Shape, Task
+from .weights import weights
 
 _ALIGNMENT = 32
 _KEYS = 2600

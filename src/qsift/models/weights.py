@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from .specs import Task
+from .specs import Shape, Task
 
 RULES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("embed_tokens.weight", "token_embd.weight", ("vocab_size", "hidden_size")),
@@ -30,51 +29,6 @@ RULES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 HEAD_WEIGHT = "cls.output.weight"
 """The name in a GGUF of a reranker's head: a row for yes and a row for no."""
-
-
-class Shape(Protocol):
-    """The sizes of a model, named as in its config.json."""
-
-    @property
-    def num_hidden_layers(self) -> int:
-        """Number of blocks."""
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the hidden state."""
-
-    @property
-    def intermediate_size(self) -> int:
-        """Width inside the feed-forward part."""
-
-    @property
-    def num_attention_heads(self) -> int:
-        """Query heads."""
-
-    @property
-    def num_key_value_heads(self) -> int:
-        """Heads of keys and of values."""
-
-    @property
-    def head_dim(self) -> int:
-        """Width of a head."""
-
-    @property
-    def vocab_size(self) -> int:
-        """Rows of the embedding matrix."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """A `Shape` by itself, where no spec and no config.json is at hand."""
-
-    num_hidden_layers: int
-    hidden_size: int
-    intermediate_size: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int
-    vocab_size: int
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,3 @@ from .pipeline import PassageList, SearchHit, SearchPipeline
 from .ranking import ORDERS, Candidate
 from .retrieval import Mode
 from .settings import IndexOptions
-
-__all__ = [
-    "ORDERS",
-    "Candidate",
-    "Filter",
-    "IndexChanges",
-    "IndexInfo",
-    "IndexOptions",
-    "Mode",
-    "PassageList",
-    "SearchHit",
-    "SearchIndex",
-    "SearchPipeline",
-]

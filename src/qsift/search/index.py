@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from qsift.documents import Document, OnBatch, OnSkip, Splitter
-from qsift.embedder import Embedder
-from qsift.errors import SearchIndexError
-
 from .batches import Batch, Batches
 from .filter import Filter, inside
 from .ranking import Candidate
 from .retrieval import FirstStage, Mode
 from .settings import IndexOptions, Settings
+from qsift.documents import Document, OnBatch, OnSkip, Splitter
+from qsift.embedder import Embedder
+from qsift.errors import SearchIndexError
 
 if TYPE_CHECKING:
     from .table import IndexTable

@@ -17,13 +17,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .ranking import ORDERS, Candidate, Order, odds
 from qsift.documents import Document, OnBatch, OnSkip, Passage, Splitter
 from qsift.embedder import Embedder
 from qsift.errors import DocumentError
 from qsift.reranker import Reranker
 from qsift.text import Vectors
-
-from .ranking import ORDERS, Candidate, Order, odds
 
 CANDIDATES = 50
 """Passages that the first stage hands to the second."""

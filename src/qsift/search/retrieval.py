@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from qsift.text import Vectors, check_dim, normalize
-
 from .filter import Filter
 from .ranking import Candidate, Scan, fuse
+from qsift.text import Vectors, check_dim, normalize
 
 if TYPE_CHECKING:
     from .table import Found, IndexTable

@@ -9,21 +9,20 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-
-from qsift.documents import Passage
-from qsift.errors import MissingExtraError, SearchIndexError
-from qsift.text import Vectors
 
 from .batches import Batch, Row, Stored
 from .filter import is_one_of
-from .lock import LOCK, locked
+from qsift.documents import Passage
+from qsift.errors import MissingExtraError, SearchIndexError
+from qsift.text import Vectors
 
 try:
     import lancedb
@@ -33,6 +32,8 @@ except ImportError as error:
     raise MissingExtraError("A search index", error.name or "lancedb", "index") from error
 
 _NAME = "passages"
+_LOCK = "write.lock"
+"""The file in an index's folder that a writer locks; the system unlocks it where a process dies."""
 _METADATA = b"qsift"
 _PASSAGE = ("text", "source", "kind", "line", "end_line", "page", "modified")
 _PARTITION = 4096
@@ -86,7 +87,7 @@ class IndexTable:
             if os.path.lexists(path):
                 raise SearchIndexError(path, "This is no folder. An index is a folder: pass another path.")
             return None
-        entries = {entry for entry in os.listdir(path) if entry != LOCK}
+        entries = {entry for entry in os.listdir(path) if entry != _LOCK}
         if entries and f"{_NAME}.lance" not in entries:
             raise SearchIndexError(path, "This folder holds other files and no index. Pass another path.")
         if not os.path.isdir(os.path.join(path, f"{_NAME}.lance", "_versions")):
@@ -105,7 +106,7 @@ class IndexTable:
             dtype: "float32" or "int8".
             metadata: facts to keep with the table.
         """
-        with locked(path, wait):
+        with _locked(path, wait):
             if found := cls.open(path, wait):
                 return found
             columns = {name: pa.string() for name in ("text", "source", "kind", "stamp")}
@@ -127,7 +128,7 @@ class IndexTable:
         Raises:
             SearchIndexError: another process holds it for longer than this one waits.
         """
-        with locked(self.path, self._wait):
+        with _locked(self.path, self._wait):
             self.refresh()
             with _translated(self.path):
                 if "text" not in self._indices():
@@ -298,3 +299,26 @@ def _translated(path: str) -> Iterator[None]:
         reason = _RUST_LINE.sub("", (str(error).splitlines() or [type(error).__name__])[0])
         advice = "What was written before stays. If it comes again, index into a new folder."
         raise SearchIndexError(path, f"LanceDB failed: {reason}. {advice}") from error
+
+
+@contextmanager
+def _locked(path: str, wait: float) -> Iterator[None]:
+    """Holds the lock of the index at ``path``, a folder that is made with its parents if it is not there.
+
+    Raises:
+        SearchIndexError: another process holds it for longer than ``wait`` seconds, or the folder takes no files.
+    """
+    lock = FileLock(os.path.join(path, _LOCK), timeout=wait)
+    try:
+        os.makedirs(path, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        reason = "Another process is writing to this index. Nothing was changed; run this again when it is done."
+        raise SearchIndexError(path, reason) from None
+    except OSError as error:
+        raise SearchIndexError(path, f"It cannot be written to: {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.release()

@@ -10,11 +10,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-from qsift import __version__
-from qsift.embedder import Embedder
-from qsift.errors import QsiftError
-from qsift.reranker import Reranker
-
 from . import ollama, openai, rerank, status, tei
 from .batcher import ClosedError, Compute, QueueFullError
 from .gate import DOCS_ASSETS, Gate
@@ -22,6 +17,10 @@ from .lanes import ClientGoneError, EmbeddingLane, Lanes, RerankLane
 from .metrics import Metrics
 from .problems import ProblemError, answer, dialect_of, problem_of
 from .settings import ServerOptions
+from qsift import __version__
+from qsift.embedder import Embedder
+from qsift.errors import QsiftError
+from qsift.reranker import Reranker
 
 logger = logging.getLogger("qsift.server")
 

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .fair_queue import LEAST_BUDGET, FairQueue, Place, Request
 from qsift.engine import Engine, Stepper, unique
 from qsift.errors import NonFiniteError
 from qsift.text import Encoded
-
-from .fair_queue import LEAST_BUDGET, FairQueue, Place, Request
 
 logger = logging.getLogger("qsift.server")
 

@@ -7,28 +7,30 @@ import os
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
-
-from qsift.embedder import Embedder
-from qsift.engine import TokenIds
-from qsift.reranker import Reranker
-from qsift.text import Encoded
 
 from .batcher import BUDGET, Batcher, Compute
 from .metrics import Metrics
 from .off_loop import off_loop
 from .problems import ProblemError
 from .settings import DEFAULT_MAX_TOKENS, ServerOptions
+from qsift.embedder import Embedder
+from qsift.engine import TokenIds
+from qsift.reranker import Reranker
+from qsift.text import Encoded, LoadedModel
 
 Rows = NDArray[np.float32]
 
 
 class ClientGoneError(Exception):
     """The client closed the connection before its answer was there."""
+
+
+Model = TypeVar("Model", bound=LoadedModel)
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,11 @@ class Scores:
     n_tokens: int
 
 
-class _Lane:
+class _Lane(Generic[Model]):
     """What both kinds of models have in common."""
 
-    def __init__(
-        self, model: Embedder | Reranker, name: str, options: ServerOptions, metrics: Metrics, compute: Compute
-    ) -> None:
+    def __init__(self, model: Model, name: str, options: ServerOptions, metrics: Metrics, compute: Compute) -> None:
+        self.model = model
         self.file = model.file
         self.name = public_name(name)
         self.names = {self.name, model.file.name}
@@ -105,12 +106,8 @@ class _Lane:
             )
 
 
-class EmbeddingLane(_Lane):
+class EmbeddingLane(_Lane[Embedder]):
     """An embedding model that is served."""
-
-    def __init__(self, model: Embedder, name: str, options: ServerOptions, metrics: Metrics, compute: Compute) -> None:
-        super().__init__(model, name, options, metrics, compute)
-        self.model = model
 
     async def embed(
         self,
@@ -170,12 +167,8 @@ class EmbeddingLane(_Lane):
         return self.model.finish(rows, truncate_dim=dimensions, normalize_embeddings=normalize)
 
 
-class RerankLane(_Lane):
+class RerankLane(_Lane[Reranker]):
     """A reranker that is served."""
-
-    def __init__(self, model: Reranker, name: str, options: ServerOptions, metrics: Metrics, compute: Compute) -> None:
-        super().__init__(model, name, options, metrics, compute)
-        self.model = model
 
     async def score(
         self,
@@ -239,7 +232,7 @@ class Lanes:
         self._check(name, self.reranking)
         return self.reranking
 
-    def _check(self, name: str | None, lane: _Lane) -> None:
+    def _check(self, name: str | None, lane: _Lane[Any]) -> None:
         if name is not None and name not in lane.names:
             sentence = f"There is no model {name[:200]!r} for this task here. It is {lane.name!r}."
             raise ProblemError("not found", sentence, param="model")

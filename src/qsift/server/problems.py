@@ -13,9 +13,8 @@ from typing import Any, Literal
 
 from fastapi.responses import JSONResponse
 
-from qsift.errors import EngineError, InputTooLongError, NonFiniteError
-
 from .batcher import ClosedError, QueueFullError
+from qsift.errors import EngineError, InputTooLongError, NonFiniteError
 
 Dialect = Literal["openai", "cohere", "tei", "ollama"]
 Kind = Literal[

@@ -3,26 +3,7 @@
 This room drives an engine through its seam, and knows neither llama.cpp nor files.
 """
 
-from .runner import WINDOW, LengthLimit, Runner, as_list, length_limit
-from .tokenization import Encoded, PromptEncoder, Tokenizer, check_text
+from .keywords import shows_keywords_of
+from .loaded_model import WINDOW, LoadedModel, as_list, length_limit
+from .tokenization import Encoded, Tokenizer, check_text
 from .vectors import PRECISIONS, Precision, Vectors, check_dim, check_precision, normalize, quantize, similarity
-
-__all__ = [
-    "PRECISIONS",
-    "WINDOW",
-    "Encoded",
-    "LengthLimit",
-    "Precision",
-    "PromptEncoder",
-    "Runner",
-    "Tokenizer",
-    "Vectors",
-    "as_list",
-    "check_dim",
-    "check_precision",
-    "check_text",
-    "length_limit",
-    "normalize",
-    "quantize",
-    "similarity",
-]

@@ -13,10 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .normalization import pieces
 from qsift.engine import TokenIds, common_prefix
 from qsift.models import Prompt
-
-from .normalization import pieces
 
 # Texts whose ids are kept, and the longest of them in characters: two batches of an index, a few megabytes.
 _RECENT, _RECENT_CHARS = 2048, 2048

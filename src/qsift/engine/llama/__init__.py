@@ -5,12 +5,3 @@ Nothing here knows where a model's file comes from or what its rows mean.
 
 from .engine import LlamaEngine
 from .library import build_info, library, library_folder, supports_gpu, version
-
-__all__ = [
-    "LlamaEngine",
-    "build_info",
-    "library",
-    "library_folder",
-    "supports_gpu",
-    "version",
-]

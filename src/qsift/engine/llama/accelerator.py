@@ -15,12 +15,11 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from .library import LlamaModel, gpu_layers, held_interrupts, library, version
 from qsift.engine.machine import physical_cores
 from qsift.engine.seam import Accel, EngineOptions
 from qsift.errors import ModelFileError
 from qsift.models import ModelFile
-
-from .library import LlamaModel, gpu_layers, held_interrupts, library, version
 
 logger = logging.getLogger("qsift.accelerator")
 

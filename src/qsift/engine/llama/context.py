@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .library import LlamaModel, held_interrupts, last_complaint, library, memory_error
+from .rows import Reader
 from qsift.engine.machine import physical_cores
 from qsift.engine.seam import EngineOptions, TokenIds
 from qsift.errors import EngineError
-
-from .library import LlamaModel, held_interrupts, last_complaint, library, memory_error
-from .rows import Reader
 
 DEFAULT_BATCH_TOKENS = 512
 """Tokens of one decode call; measured in benchmarks/throughput.py."""

@@ -12,16 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .accelerator import Mode
+from .context import CELLS_STEP, DEFAULT_BATCH_TOKENS, FIRST_CELLS, MAX_SEQUENCES, Context
+from .library import LlamaTokenizer
+from .rows import reader
 from qsift.engine.batching import Limits, plan
 from qsift.engine.llama import accelerator
 from qsift.engine.seam import EngineOptions, OnProgress, TokenIds
 from qsift.errors import EngineError, NonFiniteError
 from qsift.models import ModelFile, Task
-
-from .accelerator import Mode
-from .context import CELLS_STEP, DEFAULT_BATCH_TOKENS, FIRST_CELLS, MAX_SEQUENCES, Context
-from .library import LlamaTokenizer
-from .rows import reader
 
 
 class LlamaEngine:

@@ -240,20 +240,13 @@ class LlamaTokenizer:
         found: TokenIds = ids[:count].copy()
         return found
 
-    def control_id(self, text: str) -> int:
-        """Returns the id of a control token.
+    def word_id(self, text: str) -> int:
+        """Returns the id of a word that is one token.
 
         Raises:
-            ModelFileError: the vocabulary does not have it as one token.
+            ModelFileError: it is not.
         """
-        return self._single_id(text, control_tokens=True)
-
-    def word_id(self, text: str) -> int:
-        """Returns the id of a word that is one token; raises ModelFileError if it is not."""
-        return self._single_id(text, control_tokens=False)
-
-    def _single_id(self, text: str, *, control_tokens: bool) -> int:
-        ids = self.encode(text, control_tokens=control_tokens)
+        ids = self.encode(text, control_tokens=False)
         if len(ids) != 1:
             raise ModelFileError(
                 self._model.file.path,

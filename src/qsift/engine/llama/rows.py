@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsift.models import RERANK_LABELS, ModelFile, Task
-
 from .library import LlamaTokenizer, library
+from qsift.models import RERANK_LABELS, ModelFile, Task
 
 
 class Reader:

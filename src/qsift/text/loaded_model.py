@@ -1,22 +1,25 @@
-"""Prompts in, rows out: the part that embedding and reranking share."""
+"""What an embedder and a reranker have in common: a file's facts, an engine, and the way from prompts to rows."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .tokenization import Encoded, PromptEncoder, Tokenizer
 from qsift.engine import Engine, TokenIds, unique
 from qsift.errors import InputTooLongError, NonFiniteError
-from qsift.models import Prompt
+from qsift.models import ModelFile, Prompt
 
-from .tokenization import Encoded, PromptEncoder
+Item = TypeVar("Item")
+Self = TypeVar("Self", bound="LoadedModel")
 
 WINDOW = 1024
 """Prompts that are tokenised, sorted and decoded together; bounds the memory of a stream."""
@@ -64,14 +67,75 @@ def as_list(items: Any, name: str) -> list[Any]:
     return list(items)
 
 
-class Runner:
-    """Drives one engine with one model's tokenizer."""
+class LoadedModel:
+    """A model that is loaded. Close it, or use it in a with statement.
 
-    def __init__(self, engine: Engine, encoder: PromptEncoder) -> None:
+    Calls from several threads are safe and take turns.
+
+    Attributes:
+        file: the facts of the model's file.
+        engine: what runs it.
+    """
+
+    def __init__(self, engine: Engine, tokenizer: Tokenizer, file: ModelFile, *, n_outputs: int) -> None:
+        """Wraps an engine whose rows hold ``n_outputs`` numbers."""
+        self.file = file
         self.engine = engine
-        self.encoder = encoder
+        self._no_rows = np.empty((0, n_outputs), np.float32)
+        self._encoder = PromptEncoder(tokenizer)
 
-    def rows(
+    @property
+    def max_tokens(self) -> int:
+        """The longest prompt that the model takes, in tokens, template and end token included."""
+        return self.engine.max_tokens
+
+    def close(self) -> None:
+        """Frees the model. May be called more than once."""
+        self.engine.close()
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _results(
+        self,
+        items: Iterable[Item],
+        check: Callable[[Item, int], Any],
+        to_prompt: Callable[[Any], Prompt],
+        finish: Callable[[NDArray[np.float32]], NDArray[Any]],
+        limit: LengthLimit,
+        *,
+        show_progress: bool,
+    ) -> Any:
+        """Returns what ``finish`` makes of the rows of items.
+
+        Args:
+            items: a collection, whose equal items are computed once, or an iterator, which is read a window at a time.
+            check: gives an item of which it is sure, or raises; is told its index.
+            to_prompt: what the model sees of an item that was checked.
+            finish: rows to results, for any number of rows.
+            limit: of a prompt.
+            show_progress: whether to draw a bar on stderr.
+
+        Returns:
+            For a collection an array in its order, for an iterator an iterator of that array's rows.
+        """
+        checked = (check(item, index) for index, item in enumerate(items))
+        if isinstance(items, Iterator):
+            parts = self._rows(map(to_prompt, checked), limit, show_progress=show_progress)
+            return (result for rows in parts for result in finish(rows))
+        known = list(checked)
+        firsts, inverse = unique(known)
+        prompts = (to_prompt(known[first]) for first in firsts)
+        parts = self._rows(prompts, limit, positions=firsts, total=len(firsts), show_progress=show_progress)
+        found = np.concatenate([finish(self._no_rows), *map(finish, parts)])
+        return found if len(firsts) == len(known) else found[inverse]
+
+    def _rows(
         self,
         prompts: Iterable[Prompt],
         limit: LengthLimit,
@@ -97,7 +161,7 @@ class Runner:
         with _progress_bar(total, limit.kind) if show_progress else nullcontext() as bar:
             while window := list(islice(source, WINDOW)):
                 places = range(start, start + len(window)) if positions is None else positions[start:]
-                encoded = [self.encode(prompt, place, limit) for prompt, place in zip(window, places, strict=False)]
+                encoded = [self._fitted(prompt, place, limit) for prompt, place in zip(window, places, strict=False)]
                 _warn_of_cuts(encoded, places, limit)
                 firsts, inverse = unique([item.ids.tobytes() for item in encoded])
                 distinct, stems = [encoded[i].ids for i in firsts], [encoded[i].stems for i in firsts]
@@ -112,7 +176,7 @@ class Runner:
                 yield rows[inverse]
                 start += len(window)
 
-    def encode(self, prompt: Prompt, index: int, limit: LengthLimit, *, text_ids: TokenIds | None = None) -> Encoded:
+    def _fitted(self, prompt: Prompt, index: int, limit: LengthLimit, *, text_ids: TokenIds | None = None) -> Encoded:
         """Returns the ids of a prompt, within the limit.
 
         Args:
@@ -124,7 +188,7 @@ class Runner:
         Raises:
             InputTooLongError: over the limit and not to be cut, or nothing of the body would remain.
         """
-        encoded = self.encoder.encode(prompt, limit.max_tokens if limit.truncate else None, text_ids=text_ids)
+        encoded = self._encoder.encode(prompt, limit.max_tokens if limit.truncate else None, text_ids=text_ids)
         if len(encoded.ids) > limit.max_tokens:
             advice = None
             if limit.truncate:
