@@ -133,7 +133,7 @@ def other_contests(
     function = QsiftEmbeddingFunction.create(name="demo-embedding", options=OPTIONS)
     yield Contest("LanceDB source column", lambda: function.compute_source_embeddings(texts), vectors)
     task = type("Task", (), {"name": "none", "type": "none", "prompt": None})
-    about = {"task_metadata": task, "hf_split": "test", "hf_subset": "default"}
+    about: dict[str, Any] = {"task_metadata": task, "hf_split": "test", "hf_subset": "default"}
     encoder, judge = QsiftEncoder(embedder), QsiftCrossEncoder(reranker)
     yield Contest(
         "MTEB encoder", lambda: encoder.encode(loader(texts), prompt_type=PromptType.document, **about), vectors
@@ -209,7 +209,11 @@ def main() -> None:
         for contest in contests(embedder, reranker, texts):
             turns = measured(contest, options.repeat)
             print(told(contest.name, turns.times, contest.target), f"({turns.first:.2f} s and {turns.second:.2f} s)")
-            settings = {"texts": len(texts), "threads": OPTIONS.threads, "seconds": [turns.first, turns.second]}
+            settings: dict[str, object] = {
+                "texts": len(texts),
+                "threads": OPTIONS.threads,
+                "seconds": [turns.first, turns.second],
+            }
             figures.append(Figure("integrations", contest.name, turns.times, settings, digest, contest.target))
     if options.ray_texts:
         short = [" ".join(f"{i} {documents[i % len(documents)]}".split()[:48]) for i in range(options.ray_texts)]

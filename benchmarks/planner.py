@@ -46,7 +46,7 @@ COMPOSITIONS = [
 def ragged(count: int, seed: int) -> list[int]:
     """Returns lognormal lengths (σ 1, median 110), 8 to 2,000."""
     lengths = np.exp(np.random.default_rng(seed).normal(np.log(110), 1, count))
-    return np.clip(np.round(lengths), 8, 2000).astype(int).tolist()
+    return [int(length) for length in np.clip(np.round(lengths), 8, 2000)]
 
 
 def features(lengths: Lengths) -> list[float]:

@@ -97,14 +97,14 @@ def answer() -> None:
         total = seconds(lambda: index.update(documents(lines), on_batch=alternate))
         second = seconds(lambda: index.update(documents(lines)))
         assert index.info().documents == len(lines)
-        n_raw, raw_seconds = (sum(column) for column in zip(*raw, strict=True))
+        n_raw, raw_seconds = sum(count for count, _ in raw), sum(took for _, took in raw)
         rate, raw_rate = n_passages / (total - raw_seconds), n_raw / raw_seconds
         figures = {
             "passages": n_passages,
             "passages a second": rate,
             "raw passages a second": raw_rate,
             "share of the raw rate": rate / raw_rate,
-            "peak RSS, MB": peak_rss() / 1e6,
+            "peak RSS, MB": (peak_rss() or 0) / 1e6,
             "second update, s": second,
         }
     print(json.dumps(figures), flush=True)

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from demo.measures import RetrievalSet, descriptions, ndcg, recall
@@ -35,6 +35,18 @@ SWEPT_CANDIDATES = (10, 20, 50, 100, 200)
 SWEPT_WIDTHS = (32, 64, 128, 256)
 SWEPT_QUERIES = 20
 NOWHERE = 1 << 30
+
+
+def embedder_of(index: SearchIndex) -> Embedder:
+    """Returns what an index was opened with."""
+    assert index.embedder is not None
+    return index.embedder
+
+
+def pipeline_of(index: SearchIndex, reranker: Reranker | None) -> SearchPipeline:
+    """Returns the search in an index, with a second stage or without."""
+    first_stage: Any = index  # `FirstStage` asks for any option, and an index knows its own
+    return SearchPipeline(embedder_of(index), reranker, first_stage)
 
 
 class Report:
@@ -76,29 +88,31 @@ def first_stage(
 def stages(report: Report, texts: RetrievalSet, index: SearchIndex, reranker: Reranker, n: int) -> None:
     """Measures both parts of the first stage, their fusion, and the second stage."""
     queries = texts.queries[:n]
-    vectors = index.embedder.encode_query(queries)
-    reached = {}
-    for mode in ("vector", "text", "hybrid"):
+    vectors = embedder_of(index).encode_query(queries)
+    reached: dict[Mode, float] = {}
+    modes: tuple[Mode, ...] = ("vector", "text", "hybrid")
+    for mode in modes:
         places = first_stage(index, queries, vectors, mode)
         bound = max(reached.values()) if mode == "hybrid" else None
         reached[mode] = ndcg(places)
         report("nDCG@10", reached[mode], bound, stage=mode, queries=n)
         report("recall@50", recall(places, CANDIDATES), stage=mode, queries=n)
-    pipeline = SearchPipeline(index.embedder, reranker, index)
+    pipeline = pipeline_of(index, reranker)
     found: dict[Order, list[int]] = {order: [] for order in ORDERS}
     for number, query in enumerate(queries):
         hits = pipeline.search(query, top_k=CANDIDATES)
         found["both"].append(place((hit.passage.source for hit in hits), number))
         hits.sort(key=lambda hit: -(hit.score or 0))  # what order="score" gives, as all candidates are here
         found["score"].append(place((hit.passage.source for hit in hits), number))
-    for order, bound in (("both", reached["hybrid"] + GAIN), ("score", None)):
-        report("nDCG@10", ndcg(np.array(found[order])), bound, stage="two-stage", order=order, queries=n)
+    for order, answers in found.items():
+        bound = reached["hybrid"] + GAIN if order == "both" else None
+        report("nDCG@10", ndcg(np.array(answers)), bound, stage="two-stage", order=order, queries=n)
 
 
 def constants(report: Report, texts: RetrievalSet, index: SearchIndex, start: int, n: int) -> None:
     """Measures the fusion with other constants, on queries that the other figures are not measured on."""
     queries = texts.queries[start : start + n]
-    vectors = index.embedder.encode_query(queries)
+    vectors = embedder_of(index).encode_query(queries)
     chosen = ranking.RRF_K
     for constant in CONSTANTS:
         ranking.RRF_K = constant
@@ -109,13 +123,13 @@ def constants(report: Report, texts: RetrievalSet, index: SearchIndex, start: in
 def sweep(report: Report, texts: RetrievalSet, index: SearchIndex, reranker: Reranker, width: int) -> None:
     """Measures recall of the first stage and latency of both together for each number of candidates."""
     queries = texts.queries[:1000]
-    vectors = index.embedder.encode_query(queries)
+    vectors = embedder_of(index).encode_query(queries)
     for mode in get_args(Mode)[:2]:
         places = first_stage(index, queries, vectors, mode, candidates=max(SWEPT_CANDIDATES))
         for candidates in SWEPT_CANDIDATES:
             report("recall", recall(places, candidates), stage=mode, width=width, candidates=candidates)
     for stage, second in (("hybrid", None), ("two-stage", reranker)):
-        pipeline = SearchPipeline(index.embedder, second, index)
+        pipeline = pipeline_of(index, second)
         for candidates in SWEPT_CANDIDATES:
             took = []
             for query in queries[:SWEPT_QUERIES]:

@@ -57,8 +57,9 @@ def mixes(pairs: Pairs, kept: np.ndarray) -> list[Mix]:
     """Returns the kinds of batches; ``kept`` flags the rows that may be used."""
 
     def rows(kind: str, *languages: str) -> np.ndarray:
-        found = np.concatenate([pairs.rows(kind, tuple(pair.split())) for pair in languages])
-        return found[kept[found]]
+        sides = [pair.split() for pair in languages]
+        found: np.ndarray = np.concatenate([pairs.rows(kind, (query, document)) for query, document in sides])
+        return np.array(found[kept[found]])
 
     core = ("zh", "de", "fr", "ja", "es")
     others = ("zh_TW", "it", "pt", "ru", "ko", "nl", "pl")
@@ -107,7 +108,7 @@ def start_model(shape: Shape, targets: Targets, generator: torch.Generator) -> Q
         group = shape.num_attention_heads // shape.num_key_value_heads
         for i in range(shape.hidden_size // columns):
             # The values are a slice of the columns, and the heads that share them add up to it.
-            attention = model.layers[i].self_attn
+            attention = model.layer(i).self_attn
             identity = torch.eye(shape.hidden_size)[i * columns : (i + 1) * columns]
             attention.v_proj.weight.copy_(identity)
             heads = identity.view(shape.num_key_value_heads, 1, shape.head_dim, -1).expand(-1, group, -1, -1)
@@ -129,8 +130,10 @@ def go_on_from(folder: Path, model: Qwen3, encoder: Encoder) -> None:
 def side(model: Qwen3, encoder: Encoder, texts: list[str], *, instructed: bool, most: int) -> Tensor:
     """Returns the final states of one side of a batch."""
     if instructed:
-        return model(*padded(encoder.queries(texts, most=most)), model.cache(encoder.query_start))
-    return model(*padded(encoder.documents(texts, most=most)))
+        found: Tensor = model(*padded(encoder.queries(texts, most=most)), model.cache(encoder.query_start))
+    else:
+        found = model(*padded(encoder.documents(texts, most=most)))
+    return found
 
 
 def contrast(queries: Tensor, documents: Tensor, same: Tensor) -> Tensor:
@@ -162,7 +165,7 @@ def batch_losses(
         side(model, encoder, texts[0], instructed=instructed, most=MOST_QUERY),
         side(model, encoder, texts[1], instructed=False, most=MOST_DOCUMENT),
     ]
-    due = [targets.find(side) for side in texts]
+    due = targets.find(texts[0]), targets.find(texts[1])
     if translated:
         due = shared_targets(*due)
     names = [np.unique(side, return_inverse=True)[1] for side in texts]
@@ -170,9 +173,9 @@ def batch_losses(
     same.fill_diagonal_(False)
     pull, teach = [], []
     for width in WIDTHS:
-        sides = [normalize(state[:, :width], dim=1) for state in states]
-        pull.append(contrast(*sides, same))
-        for vectors, (target, known) in zip(sides, due, strict=True):
+        queries, documents = (normalize(state[:, :width], dim=1) for state in states)
+        pull.append(contrast(queries, documents, same))
+        for vectors, (target, known) in zip((queries, documents), due, strict=True):
             if known.sum() >= FEWEST:
                 taught = torch.from_numpy(target[known, :width])
                 teach.append(distil(vectors[torch.from_numpy(known)], taught))

@@ -87,7 +87,8 @@ def report_embedder(
 def places_of(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Returns the place, from 0, of each row's right document; equal scores count against it."""
     own = np.where(right, scores, -np.inf).max(1, keepdims=True)
-    return (scores >= own).sum(1) - 1
+    places: np.ndarray = (scores >= own).sum(1) - 1
+    return places
 
 
 def report_reranker(folder: Path, texts: RetrievalSet, quants: list[str], count: int) -> None:

@@ -80,9 +80,9 @@ def start_model(embedder: Qwen3, rarity: Tensor, marks: Marks, layers: int) -> Q
                 scale = 0.02 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
                 weight.normal_(0, scale / model.shape.hidden_size**0.5)
         _set_embedding(model.embed_tokens.weight, embedder.embed_tokens.weight, rarity, marks)
-        _find_segments(model.layers[0].self_attn)
-        _find_likes(model.layers[1])
-        _compare(model.layers[2])
+        _find_segments(model.layer(0).self_attn)
+        _find_likes(model.layer(1))
+        _compare(model.layer(2))
     return model
 
 

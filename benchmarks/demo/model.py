@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 
-Cache = list[tuple[Tensor, Tensor]]
+KeysAndValues = tuple[Tensor, Tensor]
+Cache = list[KeysAndValues]
 """Keys and values of a text that all sequences begin with, for each layer: (1, kv heads, length, head_dim)."""
 
 
@@ -61,7 +62,9 @@ class Attention(nn.Module):
         self.q_norm = Norm(shape.head_dim)
         self.k_norm = Norm(shape.head_dim)
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, before: tuple[Tensor, Tensor] | None):
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, before: KeysAndValues | None
+    ) -> tuple[Tensor, KeysAndValues]:
         """Returns the mixed values and this text's keys and values; ``before`` are those of a shared beginning."""
         n, length, _ = x.shape
         q = self.q_norm(self.q_proj(x).view(n, length, self.kv_heads, self.group, self.head_dim))
@@ -90,7 +93,8 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
+        found: Tensor = self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
+        return found
 
 
 class Layer(nn.Module):
@@ -103,7 +107,9 @@ class Layer(nn.Module):
         self.post_attention_layernorm = Norm(shape.hidden_size)
         self.mlp = MLP(shape)
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, before: tuple[Tensor, Tensor] | None):
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, before: KeysAndValues | None
+    ) -> tuple[Tensor, KeysAndValues]:
         mixed, own = self.self_attn(self.input_layernorm(x), angles, mask, before)
         x = x + mixed
         return x + self.mlp(self.post_attention_layernorm(x)), own
@@ -111,6 +117,9 @@ class Layer(nn.Module):
 
 class Qwen3(nn.Module):
     """The body of the model; its head, where one is needed, is the embedding matrix."""
+
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, shape: Shape, vocab_size: int) -> None:
         super().__init__()
@@ -139,6 +148,12 @@ class Qwen3(nn.Module):
         sums, _ = self._run(ids, before)
         found = [x[torch.arange(len(ids)), last].float() for x in sums]
         return self.norm(found[-1]), found
+
+    def layer(self, number: int) -> Layer:
+        """Returns a layer, from 0."""
+        found = self.layers[number]
+        assert isinstance(found, Layer)
+        return found
 
     def cache(self, ids: Sequence[int]) -> Cache:
         """Returns the keys and values of a beginning that many sequences share."""

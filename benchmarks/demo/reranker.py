@@ -86,7 +86,8 @@ def all_lists(
     """Returns the lists of every kind that the reranker learns from."""
 
     def rows(kind: str, languages: str, most: int) -> np.ndarray:
-        found = pairs.rows(kind, tuple(languages.split()))
+        query, document = languages.split()
+        found = pairs.rows(kind, (query, document))
         return distinct(pairs, generator.permutation(found))[: int(most * scale)]
 
     lists = [mine(model, encoder, pairs, rows("package", "en en", 24_000), 24_000, 0.6)]
@@ -134,7 +135,8 @@ def rarities(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
     for ids in encoder.ids([f" {text}" for text in texts]):
         counts[np.unique(ids)] += 1
     found = np.log((len(texts) - counts + 0.5) / (counts + 0.5) + 1)
-    return found / found.max()
+    shares: np.ndarray = found / found.max()
+    return shares
 
 
 def shared_words(encoder: Encoder, rarity: np.ndarray, batch: Batch) -> np.ndarray:
@@ -214,7 +216,7 @@ def main() -> None:
     drawn = [draw(lists, arguments.queries, np.random.default_rng(i)) for i, lists in enumerate(everything)]
     shares = np.array([lists.share for lists in everything])
     rarity = rarities(encoder, everything[0].documents)
-    marks = Marks(*map(encoder.tokenizer.token_to_id, ("Query", "Document", "yes", "no")))
+    marks = Marks(*map(encoder.id_of, ("Query", "Document", "yes", "no")))
     model = start_model(embedder, torch.from_numpy(rarity).float(), marks, arguments.layers)
 
     def losses() -> tuple[Tensor, ...]:

@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from qsift import Embedder, PassageList, QsiftError, Reranker, SearchHit, SearchPipeline, Splitter, find_documents
 from qsift.cli.output import columns, one_line
@@ -67,7 +68,8 @@ def main() -> None:
         if not passages.passages:
             sys.exit("Error: there is no text in these files.")
         embedded = time.perf_counter()
-        pipeline = SearchPipeline(embedder, reranker, passages)
+        first_stage: Any = passages  # `FirstStage` asks for any option, and these have none
+        pipeline = SearchPipeline(embedder, reranker, first_stage)
         for query in questions:
             show(query, pipeline.search(query, top_k=CANDIDATES, candidates=CANDIDATES, order="score"))
         answered = time.perf_counter()

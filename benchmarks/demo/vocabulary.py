@@ -81,7 +81,7 @@ def train(texts: Iterator[str], words: Iterable[str]) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(PATTERN), "isolated"), byte_level],
     )
-    tokenizer.decoder = decoders.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=SIZE, initial_alphabet=byte_level.alphabet(), max_token_length=18, show_progress=False
     )
@@ -115,7 +115,7 @@ def main() -> None:
     if None in ids.values():
         raise SystemExit(f"Error: the labels of the reranker are not single tokens: {ids}.")
     tokenizer.save(str(folder / "tokenizer.json"))
-    counts: dict[str, list[int]] = {}
+    counts: dict[str, list[float]] = {}
     for row in np.random.default_rng(1).choice(np.flatnonzero(pairs.held_out), 20_000):
         for text, language in pairs.sides(row):
             counts.setdefault(language, []).append(len(text) / len(tokenizer.encode(text).ids))

@@ -38,18 +38,15 @@ def single_phase(job: Job) -> Run:
     from .single_phase import SinglePhase
     from qsift.engine.llama.library import LlamaModel, LlamaTokenizer, library
     from qsift.models import ModelFile
-    from qsift.text import PromptEncoder
+    from qsift.text.tokenization import PromptEncoder
 
     file = ModelFile.open(job.model)
     model = LlamaModel(file, EngineOptions(device="cpu"), extra_buffers=job.extra_buffers)
     if job.workload in EMBED:
         ids, pooling, width = EMBED[job.workload]().ids, library().LLAMA_POOLING_TYPE_LAST, file.width
     else:
-        encoder, pairs, template = (
-            PromptEncoder(LlamaTokenizer(model)),
-            RERANK[job.workload](),
-            RERANK_TEMPLATES["card"],
-        )
+        encoder, pairs = PromptEncoder(LlamaTokenizer(model)), RERANK[job.workload]()
+        template = RERANK_TEMPLATES["card"]
         ids = [encoder.encode(template.prompt(pairs.query, document)).ids for document in pairs.documents]
         pooling, width = library().LLAMA_POOLING_TYPE_RANK, len(file.labels)
     longest = max(len(sequence) for sequence in ids)

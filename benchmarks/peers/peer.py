@@ -84,7 +84,7 @@ def main() -> None:
     for _ in sys.stdin:
         started = time.perf_counter()
         run()
-        tell({"seconds": time.perf_counter() - started, "peak_rss": peak_rss()})
+        tell({"seconds": time.perf_counter() - started, "peak_rss": peak_rss() or 0})
 
 
 def tell(answer: dict[str, float]) -> None:
