@@ -88,7 +88,7 @@ def run(code: str, *arguments: object) -> tuple[float, object]:
     command = [sys.executable, "-c", code, *map(str, arguments)]
     start = time.monotonic()
     told, square = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-    if arguments and not abs(square - 1) < 1e-3:
+    if arguments and not abs(square - 1) < 1e-2:  # what bfloat16 can say of a length
         raise SystemExit(f"The first vector is {square**0.5:.4f} long instead of 1.")
     return start, told
 

@@ -5,7 +5,8 @@
 The same texts of mixed lengths go through `Embedder.encode`, through `qsift serve`, and through xllamacpp's server
 (llama.cpp's own) on the same GGUF, each with as many threads; the two servers get them from the same client process
 over 1 to 64 connections. All take turns, and the median of the rounds' ratios counts. Then short queries
-come on one connection while long documents stream on others. Rows go to benchmarks/results/server.jsonl.
+come on one connection while long documents stream on others; --repeat 0 leaves both out. Rows go to
+benchmarks/results/server.jsonl.
 """
 
 from __future__ import annotations
@@ -189,7 +190,7 @@ class Benchmark:
 
 def main() -> None:
     """Measures, prints and records."""
-    parser = command(__doc__, repeat=3)  # 0 rounds leave rates and latencies out
+    parser = command(__doc__, repeat=3)
     parser.add_argument("--model", default="demo-embedding")
     parser.add_argument("--threads", type=int, default=physical_cores())
     parser.add_argument("--texts", type=int, default=1000, help="texts of a round")

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from .encoding import Encoder, embed, padded
+from .measures import cut
 from .model import SHAPE, Qwen3, load_checkpoint, save_checkpoint
 from .pairs import Pairs, distinct
 from .targets import Targets
@@ -201,7 +202,7 @@ def development_score(model: Qwen3, encoder: Encoder, pairs: Pairs, rows: np.nda
     documents = embed(model, encoder, [pairs.document[row] for row in rows])
     scores = []
     for width in (256, 64):
-        q, d = (v[:, :width] / np.linalg.norm(v[:, :width], axis=1, keepdims=True) for v in (queries, documents))
+        q, d = cut(queries, width), cut(documents, width)
         scores.append(f"{np.mean((q @ d.T).argmax(1) == np.arange(len(rows))):.3f}")
     return "/".join(scores)
 

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Turns:
 
 def in_turns(first: Callable[[int], object], second: Callable[[int], object], repeat: int) -> Turns:
     """Returns what both calls took; each gets the number of the round, from 1."""
-    rounds = [(seconds(lambda: first(i)), seconds(lambda: second(i))) for i in range(1, repeat + 1)]  # noqa: B023
+    rounds = [(seconds(partial(first, i)), seconds(partial(second, i))) for i in range(1, repeat + 1)]
     a, b = (statistics.median(side) for side in zip(*rounds, strict=True))
     return Turns(a, b, statistics.median(after / before for before, after in rounds))
 
