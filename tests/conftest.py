@@ -28,6 +28,12 @@ hypothesis.settings.register_profile("qsift", deadline=None)
 hypothesis.settings.load_profile("qsift")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what needs signals, forks or special files where the system has none of them."""
+    if item.get_closest_marker("posix") and os.name != "posix":
+        pytest.skip("needs POSIX: signals, forks, special files")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keeps the tests' files out of the user's caches, and the tests away from real hubs."""

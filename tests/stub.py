@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from qsift import ModelFile, NonFiniteError
-from qsift.engine.seam import OnProgress, TokenIds
+from qsift.engine.protocol import OnProgress, TokenIds
 from qsift.models.manifest import Manifest
 from qsift.models.specs import Task
 

@@ -66,6 +66,7 @@ def test_wrong_usage_is_told(arguments: list[str], sentence: str) -> None:
     assert result.returncode == 2 and sentence in result.stderr, result.stderr
 
 
+@pytest.mark.posix
 def test_a_child_that_dies_or_refuses_is_told() -> None:
     job = Job(EMBEDDING, "embed", {})
     with pytest.raises(EngineError, match=r"The process died of SIGKILL\."):

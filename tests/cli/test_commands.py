@@ -22,7 +22,6 @@ from qsift.convert import QUANTS
 
 QSIFT = (sys.executable, "-m", "qsift")
 TEXTS = ["the first text", "日本語のテキスト", "", "three"]
-posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and terminals")
 
 
 @dataclass(frozen=True)
@@ -414,7 +413,7 @@ def finish(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     return process.returncode, err.decode()
 
 
-@posix
+@pytest.mark.posix
 def test_ctrl_c_ends_an_embedding_with_130_and_no_traceback(embedding: Path, endless: Path):
     process = start("embed", embedding, "-", stdin=endless)
     assert process.stdout is not None and process.stdout.readline().startswith(b'{"index": 0')
@@ -423,7 +422,7 @@ def test_ctrl_c_ends_an_embedding_with_130_and_no_traceback(embedding: Path, end
     assert (code, err.strip()) == (130, "")
 
 
-@posix
+@pytest.mark.posix
 def test_ctrl_c_leaves_no_half_output(embedding: Path, endless: Path, tmp_path: Path):
     process = start("embed", embedding, "-", "-o", tmp_path / "v.npy", "--progress", stdin=endless)
     assert process.stderr is not None
@@ -435,7 +434,7 @@ def test_ctrl_c_leaves_no_half_output(embedding: Path, endless: Path, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-@posix
+@pytest.mark.posix
 @pytest.mark.parametrize("load", ["Embedder.load(path)", "sys.exit(console.run(command, []))"])
 def test_ctrl_c_while_llama_cpp_logs_is_neither_lost_nor_a_second_traceback(embedding: Path, load: str):
     # While a model loads, llama.cpp's callbacks are the only Python that runs, and ctypes would
@@ -465,7 +464,7 @@ except KeyboardInterrupt:
     assert (done.returncode, done.stderr.strip()) == (130, "")
 
 
-@posix
+@pytest.mark.posix
 def test_a_load_that_is_interrupted_can_be_repeated(embedding: Path):
     code = f"""
 import signal
@@ -488,7 +487,7 @@ except KeyboardInterrupt:
     assert done.stdout.startswith("(64,)") and not done.stderr, done.stderr
 
 
-@posix
+@pytest.mark.posix
 def test_a_reader_that_goes_away_is_no_error(embedding: Path, endless: Path):
     process = start("embed", embedding, "-", stdin=endless)
     assert process.stdout is not None
@@ -524,13 +523,13 @@ def in_terminal(arguments: Sequence[object], *, stdout: bool) -> tuple[int, byte
     return process.wait(timeout=60), shown
 
 
-@posix
+@pytest.mark.posix
 def test_npy_is_not_written_to_a_terminal(embedding: Path):
     code, shown = in_terminal(["embed", embedding, "a", "--format", "npy"], stdout=True)
     assert code == 2 and b"--output" in shown and b"NUMPY" not in shown
 
 
-@posix
+@pytest.mark.posix
 def test_a_terminal_shows_progress_where_no_results_are_shown(embedding: Path, tmp_path: Path):
     source = tmp_path / "texts.txt"
     source.write_text("one\ntwo\n")

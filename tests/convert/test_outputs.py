@@ -39,6 +39,7 @@ def start_slow_conversion(checkpoint: Path, out: Path) -> tuple[subprocess.Popen
     return child, scratch
 
 
+@pytest.mark.posix
 def test_a_killed_run_leaves_no_half_file_and_a_later_run_works(tmp_path: Path) -> None:
     checkpoint, out = write_checkpoint(tmp_path / "m"), tmp_path / "out"
     child, scratch = start_slow_conversion(checkpoint, out)
@@ -50,6 +51,7 @@ def test_a_killed_run_leaves_no_half_file_and_a_later_run_works(tmp_path: Path) 
     ModelFile.open(path).require("embed")
 
 
+@pytest.mark.posix
 def test_ctrl_c_removes_what_was_written(tmp_path: Path) -> None:
     checkpoint, out = write_checkpoint(tmp_path / "m"), tmp_path / "out"
     child, _ = start_slow_conversion(checkpoint, out)
@@ -61,6 +63,7 @@ def test_ctrl_c_removes_what_was_written(tmp_path: Path) -> None:
     assert os.listdir(out) == []
 
 
+@pytest.mark.posix
 def test_an_interrupted_replacement_keeps_the_old_file(tmp_path: Path) -> None:
     checkpoint, out = write_checkpoint(tmp_path / "m"), tmp_path / "out"
     (path,) = convert(checkpoint, out)

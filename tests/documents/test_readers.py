@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pdf import pdf
 
-from qsift.documents.html import read_html
-from qsift.documents.pdf import PdfError, read_pdf
-from qsift.documents.text import HEAD_BYTES, NotTextError, read_blocks
+from qsift.documents.readers.html import read_html
+from qsift.documents.readers.pdf import PdfError, read_pdf
+from qsift.documents.readers.text import HEAD_BYTES, NotTextError, read_blocks
 
 CHINESE = "今天我们去了北京的长城，天气非常好。孩子们很高兴，晚上在饭店吃了烤鸭。\n"
 RUSSIAN = "Сегодня мы поехали в Москву, погода была хорошая, и дети были рады.\n"
@@ -103,6 +103,7 @@ print(n_passages, n_lines - passage.end_line, *peaks)
 """
 
 
+@pytest.mark.posix
 def test_a_big_file_is_split_in_bounded_memory_with_the_right_lines(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MEMORY, str(tmp_path / "big.txt"), "30"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -21,7 +21,7 @@ from qsift.convert import convert
 from qsift.engine.llama import accelerator
 from qsift.engine.llama.accelerator import Mode
 from qsift.engine.machine import cpu_info
-from qsift.engine.seam import Accel
+from qsift.engine.protocol import Accel
 
 FLAGS = set(cpu_info().get("flags", "").split())
 GAINS = {"avx_vnni", "avx512_vnni", "avx512_bf16"} & FLAGS

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qsift.engine.machine import cache_folder
-from qsift.engine.seam import EngineOptions
+from qsift.engine.protocol import EngineOptions
 from qsift.engine.selfcheck import MODEL, extra_buffers, self_check
 
 
@@ -21,6 +21,7 @@ def test_the_check_runs_in_a_child_and_its_answer_is_kept(tmp_path: Path, monkey
     assert self_check(command=["false"]) == check, "a kept answer is not asked for again"
 
 
+@pytest.mark.posix
 def test_a_child_that_crashes_keeps_the_kernels_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QSIFT_CACHE", str(tmp_path))
     check = self_check(command=[sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qsift import Embedder, EngineError, Reranker
-from qsift.engine.seam import Engine, TokenIds
+from qsift.engine.protocol import Engine, TokenIds
 
 LENGTHS = (2, 63, 64, 65, 512, 700, 1024, 1025, 1100, 2048)
 

@@ -276,6 +276,7 @@ def test_a_held_body_goes_on_when_the_test_lets_it(hub: HubServer, download: Cal
     assert got == [FILES[LARGE]]
 
 
+@pytest.mark.posix
 def test_a_client_that_is_killed_in_the_middle_leaves_a_part_and_no_file(hub: HubServer, tmp_path: Path) -> None:
     large = os.urandom(25_000_000)  # more than the client's pieces of 10 MB, so that one is on disk
     hub.add(REPO, {LARGE: large})

@@ -231,7 +231,7 @@ def started(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*QSIFT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.posix
 @pytest.mark.parametrize("moment", ["first shard", "last shard", "conversion"])
 def test_a_killed_pull_is_completed_by_the_next(hub: HubServer, reranker: Path, tmp_path: Path, moment: str) -> None:
     shard = {"first shard": "model-00001-of-00003.safetensors", "last shard": LAST}.get(moment)
@@ -249,7 +249,7 @@ def test_a_killed_pull_is_completed_by_the_next(hub: HubServer, reranker: Path, 
         assert any(name.endswith(".incomplete") for name in leftovers(tmp_path))
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+@pytest.mark.posix
 def test_a_pull_may_be_killed_at_any_moment(hub: HubServer, reranker: Path) -> None:
     hub.fail(LAST, Fault.SLOW)
     generator, n_killed = random.Random(0), 0

@@ -78,6 +78,7 @@ def assert_every_key_once(ids: list[int], vectors: Any, **settings: Any) -> None
     assert (found * library(TEXTS, **settings)).sum(axis=1).min() > 0.9999
 
 
+@pytest.mark.posix
 def test_a_dataset_gets_every_vector_once_although_an_actor_is_killed_half_way(folder: Path) -> None:
     dataset = ray.data.read_parquet(str(folder / "in")).repartition(24)
     rows, killed = [], False
@@ -90,6 +91,7 @@ def test_a_dataset_gets_every_vector_once_although_an_actor_is_killed_half_way(f
     assert_every_key_once([row["id"] for row in rows], [row["vector"] for row in rows], truncate_dim=64)
 
 
+@pytest.mark.posix
 def test_files_get_every_vector_once_although_an_actor_is_killed_and_the_job_is_stopped(folder: Path) -> None:
     told, source, target = [], str(folder / "in"), str(folder / "out")
     settings = {"model": "demo-embedding", "pool": TWO, "partition_rows": 20, "instruction": "Find notes"}

@@ -483,6 +483,7 @@ def test_without_lancedb_the_sentence_says_what_to_install() -> None:
     )
 
 
+@pytest.mark.posix
 def test_twenty_kills_lose_nothing_and_leave_nothing_twice(tmp_path: Path, gguf: Gguf) -> None:
     command = [sys.executable, "-W", "ignore", index_killer.__file__, str(gguf("embed")), str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True)

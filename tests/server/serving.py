@@ -30,8 +30,10 @@ class Serving:
         )
         self._ready = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
-        assert self._ready.wait(300)
+        self._ready.wait(300)
         found = re.search(r"http://\S+:(\d+)", self.told[0]) if self.told else None
+        if not found:
+            self._process.kill()
         assert found, self.told
         self.url, self.port = found[0], int(found[1])
 

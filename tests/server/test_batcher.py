@@ -12,7 +12,7 @@ import pytest
 from stub import StubEngine
 
 from qsift import EngineError, NonFiniteError
-from qsift.engine.seam import OnProgress, TokenIds
+from qsift.engine.protocol import OnProgress, TokenIds
 from qsift.server.batcher import Batcher, ClosedError, Compute, QueueFullError, TurnFacts
 from qsift.text.tokenization import Encoded
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stub import CONTROL, StubTokenizer
 
-from qsift.engine.seam import TokenIds
+from qsift.engine.protocol import TokenIds
 from qsift.models.prompts import QUERY_INSTRUCTION, RERANK_TEMPLATES, Prompt, document_prompt, query_prompt
 from qsift.text.tokenization import PromptEncoder, check_text, fit
 

@@ -13,9 +13,10 @@ import click
 from .bench import bench
 from .console import Group, run
 from .convert import convert
-from .embed import embed, rerank
-from .info import doctor, info
-from .models import models, pull, rm
+from .doctor import doctor
+from .embed import embed
+from .models import info, models, pull, rm
+from .rerank import rerank
 from .search import index, search
 from .serve import serve
 from qsift import __version__

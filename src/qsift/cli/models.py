@@ -1,4 +1,4 @@
-"""The commands about models by name: `pull`, `models`, `rm`."""
+"""The commands about models: `pull`, `models`, `rm`, and `info` of one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import click
 
 from .console import tell
 from .options import as_json_option, shows_progress, stderr_options
-from .output import print_json
-from qsift.hub import DEFAULT_QUANT, SOURCES, StoredModel, shelves
+from .output import print_facts, print_json
+from qsift.hub import DEFAULT_QUANT, SOURCES, StoredModel, open_model, shelves
 from qsift.models import SCHEMES, SPECS, TASKS, ModelSpec, gguf_bytes
 
 _NAMES = click.argument("models", nargs=-1, required=True, metavar="NAME[:QUANT]…")
@@ -85,6 +85,25 @@ def rm(models: tuple[str, ...], **options: Any) -> None:
     for model in remove(*models):
         if not options["quiet"]:
             tell(f"Removed {model.model}:{model.quant}.")
+
+
+@click.command()
+@click.argument("model")
+@as_json_option
+def info(model: str, as_json: bool) -> None:
+    """Show what MODEL, a .gguf file or a name, says about itself."""
+    file = open_model(model)
+    facts = asdict(file) | ({"note": file.note} if file.note else {})
+    if as_json:
+        print_json(facts)
+        return
+    manifest = facts.pop("manifest") or {"qsift keys": "none: qsift did not make this file"}
+    facts["labels"] = ", ".join(facts["labels"]) or None
+    if facts["task"] == "embed":
+        del facts["labels"], facts["score_source"]
+    names = {"n_layers": "layers", "n_vocab": "vocabulary", "max_tokens": "context", "nbytes": "bytes"}
+    rows = {names.get(name, name.replace("_", " ")): value for name, value in facts.items()}
+    print_facts(rows | {name: value for name, value in manifest.items() if name not in facts})
 
 
 def _facts(spec: ModelSpec, kept: list[StoredModel]) -> dict[str, Any]:

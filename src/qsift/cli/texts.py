@@ -7,14 +7,18 @@ byte. A line ends at a newline and nowhere else; line n of a file is text n, emp
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import click
+
+from .console import tell
+from .options import all_of, shows_progress
 
 STDIN = "-"
 Row = TypeVar("Row")
@@ -154,3 +158,28 @@ def _field(line: str, field: str, place: str) -> str:
 
 def _name(path: str) -> str:
     return "Standard input" if path == STDIN else repr(path)
+
+
+_readable = click.Path(exists=True, dir_okay=False, allow_dash=True)
+text_options = all_of(
+    click.option("--file", "-f", "files", type=_readable, multiple=True, help="Read texts from a file, one a line."),
+    click.option("--whole-files", is_flag=True, help="Take each --file as one text."),
+    click.option("--jsonl", type=_readable, multiple=True, help="Read texts from JSON lines, one object a line."),
+    click.option("--field", default="text", show_default=True, help="The field of --jsonl that holds the text."),
+    click.option("--max-tokens", type=int, help="Longest input in tokens.  [default: the model's context]"),
+    click.option("--truncate/--no-truncate", default=True, show_default=True, help="Cut longer texts, or refuse them."),
+)
+
+
+def texts_of(arguments: tuple[str, ...], options: dict[str, Any]) -> Texts:
+    """Returns the texts that a command was given."""
+    for argument in arguments:
+        if len(argument) < 256 and os.path.isfile(argument) and not options["quiet"]:
+            tell(f"Note: {argument!r} is taken as a text. To read the file of this name, pass it with --file.")
+    return Texts(arguments, options["files"], options["jsonl"], options["field"], options["whole_files"])
+
+
+def shows_progress_of(source: Texts, options: dict[str, Any], output: str | None = "") -> bool:
+    """Returns whether to draw a bar: as asked, else for more than arguments and where it disturbs no results."""
+    clashes = output is None and sys.stdout.isatty()
+    return shows_progress(options, otherwise=not source.only_arguments and not clashes)

@@ -13,9 +13,9 @@ from functools import partial
 from typing import BinaryIO
 
 from .document import Document, Kind, OnSkip, Section
-from .html import read_html
-from .pdf import PdfError, check_pdf_extra, read_pdf
-from .text import HEAD_BYTES, NotTextError, is_binary, read_blocks
+from .readers.html import read_html
+from .readers.pdf import PdfError, check_pdf_extra, read_pdf
+from .readers.text import HEAD_BYTES, NotTextError, is_binary, read_blocks
 from qsift.errors import DocumentError, MissingExtraError
 
 # Hidden ones are left out as well.

@@ -11,5 +11,5 @@ from .llama import library, library_folder, version
 from .loading import load_engine
 from .machine import cache_folder, cpu_name, peak_rss, physical_cores
 from .memory import run_bytes
-from .seam import Accel, CacheType, Device, Engine, EngineOptions, Stepper, TokenIds
+from .protocol import Accel, CacheType, Device, Engine, EngineOptions, Stepper, TokenIds
 from .selfcheck import accelerator_mode, extra_buffers

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .seam import TokenIds
+from .protocol import TokenIds
 
 MIN_PREFIX = 8
 """Tokens that take as long as the reading of all weights, which every decode call costs beside its tokens."""

@@ -21,7 +21,7 @@ from .llama import accelerator
 from .llama.accelerator import Declined, Mode
 from .llama.library import build_info, supports_gpu, version
 from .machine import cache_folder, cpu_has_amx, cpu_info, cpu_name, physical_cores
-from .seam import EngineOptions
+from .protocol import EngineOptions
 from .selfcheck import SelfCheck, accelerator_mode, amx_is_possible, self_check
 from qsift.errors import EngineError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .llama.engine import LlamaEngine
-from .seam import EngineOptions
+from .protocol import EngineOptions
 from .selfcheck import accelerator_mode, extra_buffers
 from qsift.models import ModelFile, Task
 

@@ -28,7 +28,7 @@ from .llama.accelerator import load as load_accelerator
 from .llama.engine import LlamaEngine
 from .llama.library import build_info, library_folder, version
 from .machine import cache_folder, cpu_has_amx, cpu_name
-from .seam import EngineOptions
+from .protocol import EngineOptions
 from qsift.models import ModelFile
 
 logger = logging.getLogger("qsift.selfcheck")

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .checksums import checksum, contents, signature
 from .client import SOURCES
 from .names import ModelName
-from .plan import Plan
+from .pull_plan import Plan
 from .snapshot import HUBS, Snapshot, discard
 from .store import Shelf, StoredModel, find
 from qsift.errors import DownloadError, ModelFileError, UnknownModelError

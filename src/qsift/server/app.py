@@ -12,10 +12,10 @@ from starlette.exceptions import HTTPException
 
 from . import ollama, openai, rerank, status, tei
 from .batcher import ClosedError, Compute, QueueFullError
+from .error_responses import ProblemError, answer, dialect_of, problem_of
 from .gate import DOCS_ASSETS, Gate
 from .lanes import ClientGoneError, EmbeddingLane, Lanes, RerankLane
 from .metrics import Metrics
-from .problems import ProblemError, answer, dialect_of, problem_of
 from .settings import ServerOptions
 from qsift import __version__
 from qsift.embedder import Embedder

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 
+from .error_responses import ProblemError, answer, dialect_of, problem_of
 from .metrics import Metrics
-from .problems import ProblemError, answer, dialect_of, problem_of
 from .settings import ServerOptions, is_loopback
 
 logger = logging.getLogger("qsift.server")

@@ -14,9 +14,9 @@ from fastapi import Request
 from numpy.typing import NDArray
 
 from .batcher import BUDGET, Batcher, Compute
+from .error_responses import ProblemError
 from .metrics import Metrics
 from .off_loop import off_loop
-from .problems import ProblemError
 from .settings import DEFAULT_MAX_TOKENS, ServerOptions
 from qsift.embedder import Embedder
 from qsift.engine import TokenIds

@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from .bodies import Instruction, Shape, documented_body, read
+from .error_responses import documented
 from .off_loop import json_response, number_list
-from .problems import documented
+from .request_bodies import Instruction, Shape, documented_body, read
 
 router = APIRouter(tags=["Ollama"])
 

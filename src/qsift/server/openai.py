@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 from pydantic import Field
 
-from .bodies import Instruction, Shape, TokenId, documented_body, read
+from .error_responses import ProblemError, documented
 from .off_loop import json_response, number_list
-from .problems import ProblemError, documented
+from .request_bodies import Instruction, Shape, TokenId, documented_body, read
 
 router = APIRouter(tags=["OpenAI"])
 

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 from pydantic import Field
 
-from .bodies import Instruction, Shape, documented_body, read
+from .error_responses import ProblemError, documented
 from .off_loop import json_response
-from .problems import ProblemError, documented
+from .request_bodies import Instruction, Shape, documented_body, read
 
 router = APIRouter(tags=["Rerank"])
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from .error_responses import ProblemError, documented
 from .lanes import EmbeddingLane, RerankLane
 from .metrics import CONTENT_TYPE
 from .off_loop import json_response
-from .problems import ProblemError, documented
 
 router = APIRouter(tags=["Status"])
 

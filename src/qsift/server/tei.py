@@ -8,10 +8,10 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from .bodies import Instruction, Shape, TokenId, documented_body, read
+from .error_responses import ProblemError, documented
 from .lanes import EmbeddingLane
 from .off_loop import json_response, number_list
-from .problems import ProblemError, documented
+from .request_bodies import Instruction, Shape, TokenId, documented_body, read
 
 router = APIRouter(tags=["TEI"])
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .normalization import pieces
+from .nfc import pieces
 from qsift.engine import TokenIds, common_prefix
 from qsift.models import Prompt
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from .library import LlamaModel, gpu_layers, held_interrupts, library, version
 from qsift.engine.machine import physical_cores
-from qsift.engine.seam import Accel, EngineOptions
+from qsift.engine.protocol import Accel, EngineOptions
 from qsift.errors import ModelFileError
 from qsift.models import ModelFile
 

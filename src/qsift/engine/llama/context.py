@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .library import LlamaModel, held_interrupts, last_complaint, library, memory_error
 from .rows import Reader
 from qsift.engine.machine import physical_cores
-from qsift.engine.seam import EngineOptions, TokenIds
+from qsift.engine.protocol import EngineOptions, TokenIds
 from qsift.errors import EngineError
 
 DEFAULT_BATCH_TOKENS = 512

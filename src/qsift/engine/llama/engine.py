@@ -18,7 +18,7 @@ from .library import LlamaTokenizer
 from .rows import reader
 from qsift.engine.batching import Limits, plan
 from qsift.engine.llama import accelerator
-from qsift.engine.seam import EngineOptions, OnProgress, TokenIds
+from qsift.engine.protocol import EngineOptions, OnProgress, TokenIds
 from qsift.errors import EngineError, NonFiniteError
 from qsift.models import ModelFile, Task
 

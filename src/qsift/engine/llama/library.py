@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from qsift.engine.seam import EngineOptions, TokenIds
+from qsift.engine.protocol import EngineOptions, TokenIds
 from qsift.errors import EngineError, EngineMemoryError, ModelFileError
 from qsift.models import ModelFile
 

@@ -9,8 +9,8 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from .error_responses import ProblemError
 from .off_loop import off_loop
-from .problems import ProblemError
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Instruction = Annotated[

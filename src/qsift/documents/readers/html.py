@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 
-from .document import Section
+from qsift.documents.document import Section
 
 _HIDDEN = {"script", "style"}
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}

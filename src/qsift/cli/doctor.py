@@ -1,4 +1,4 @@
-"""The commands that say what is here: `info` of a model, `doctor` of the installation."""
+"""qsift doctor: what is installed, and what would help."""
 
 from __future__ import annotations
 
@@ -10,26 +10,6 @@ from .options import as_json_option
 from .output import print_facts, print_json
 from qsift import __version__
 from qsift.engine import advise, examine
-from qsift.hub import open_model
-
-
-@click.command()
-@click.argument("model")
-@as_json_option
-def info(model: str, as_json: bool) -> None:
-    """Show what MODEL, a .gguf file or a name, says about itself."""
-    file = open_model(model)
-    facts = asdict(file) | ({"note": file.note} if file.note else {})
-    if as_json:
-        print_json(facts)
-        return
-    manifest = facts.pop("manifest") or {"qsift keys": "none: qsift did not make this file"}
-    facts["labels"] = ", ".join(facts["labels"]) or None
-    if facts["task"] == "embed":
-        del facts["labels"], facts["score_source"]
-    names = {"n_layers": "layers", "n_vocab": "vocabulary", "max_tokens": "context", "nbytes": "bytes"}
-    rows = {names.get(name, name.replace("_", " ")): value for name, value in facts.items()}
-    print_facts(rows | {name: value for name, value in manifest.items() if name not in facts})
 
 
 @click.command()

@@ -8,7 +8,7 @@ from contextlib import closing
 from importlib.util import find_spec
 from typing import BinaryIO
 
-from .document import Section
+from qsift.documents.document import Section
 from qsift.errors import MissingExtraError
 
 # How PDFium marks a hyphen at the end of a line, where the word goes on in the next.
