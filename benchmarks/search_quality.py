@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 from demo.measures import RetrievalSet, descriptions, ndcg, recall
@@ -45,8 +45,7 @@ def embedder_of(index: SearchIndex) -> Embedder:
 
 def pipeline_of(index: SearchIndex, reranker: Reranker | None) -> SearchPipeline:
     """Returns the search in an index, with a second stage or without."""
-    first_stage: Any = index  # `FirstStage` asks for any option, and an index knows its own
-    return SearchPipeline(embedder_of(index), reranker, first_stage)
+    return SearchPipeline(embedder_of(index), reranker, index)
 
 
 class Report:

@@ -12,7 +12,6 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from qsift import Embedder, PassageList, QsiftError, Reranker, SearchHit, SearchPipeline, Splitter, find_documents
 from qsift.cli.output import columns, one_line
@@ -68,8 +67,7 @@ def main() -> None:
         if not passages.passages:
             sys.exit("Error: there is no text in these files.")
         embedded = time.perf_counter()
-        first_stage: Any = passages  # `FirstStage` asks for any option, and these have none
-        pipeline = SearchPipeline(embedder, reranker, first_stage)
+        pipeline = SearchPipeline(embedder, reranker, passages)
         for query in questions:
             show(query, pipeline.search(query, top_k=CANDIDATES, candidates=CANDIDATES, order="score"))
         answered = time.perf_counter()
