@@ -9,22 +9,21 @@ benchmarks/results/cache_type.jsonl.
 
 from __future__ import annotations
 
-import argparse
 from typing import get_args
 
-from contest import Entrant, Throughput, add_options, ratio
-from harness import machine_line
+from harness.command_line import add_quant
+from harness.rows import machine_line
+from peers.contest import Entrant, Throughput, contest_command, ratio
 
-from qsift.engine.protocol import CacheType
+from qsift.engine import CacheType
 
 WORKLOADS = ("mix", "n4096", "rerank32")
 
 
 def main() -> None:
     """Measures, prints and records."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quant", default="q8_0", help="of the weights")
-    add_options(parser, repeat=3)
+    parser = contest_command(__doc__, repeat=3)
+    add_quant(parser)
     options = parser.parse_args()
     run = Throughput(options)
     print(f"{machine_line()}\n{options.shape} shape, random weights; {run.threads} threads")

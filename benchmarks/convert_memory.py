@@ -17,9 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from checkpoints import SHAPE_0_6B, TINY, Shape, write_checkpoint
+from models.checkpoints import SHAPE_0_6B, TINY, Shape, write_checkpoint
 
 from qsift.convert import QUANTS
 

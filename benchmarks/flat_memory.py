@@ -10,7 +10,6 @@ against the size of the file. Linux only.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -18,11 +17,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from harness import Figure, append, machine_line
+from harness.command_line import add_models, add_quant, command, record
+from harness.rows import Figure, machine_line
+from harness.workloads import texts_of
+from models.random_weights import gguf
 
 from qsift import Embedder, EngineOptions
-from qsift.engine.machine import cache_folder, physical_cores
-from qsift.hub.checksums import checksum
+from qsift.hub import checksum
 
 SLOPE_LIMIT = 1.0
 """MB of growth per 100,000 texts that still count as flat: a million texts may then add 10 MB."""
@@ -83,8 +84,6 @@ def stream(embedder: Embedder, count: int) -> tuple[list[int], list[int]]:
 
 def long_peak(path: Path, count: int, threads: int) -> int:
     """Returns the peak memory in bytes of a child that embeds ``count`` texts of LONG tokens."""
-    from workloads import texts_of
-
     texts = texts_of([LONG] * count).texts
     command = [sys.executable, "-c", _LONG_CHILD, str(path), str(threads)]
     result = subprocess.run(command, input=json.dumps(texts), stdout=subprocess.PIPE, text=True, check=True)
@@ -94,21 +93,13 @@ def long_peak(path: Path, count: int, threads: int) -> int:
     return int(answer["peak"])
 
 
-def record(options: argparse.Namespace, figure: Figure) -> None:
-    """Appends a row as soon as it is measured: the rest takes long."""
-    if not options.trial:
-        print(f"row in {append([figure], 'flat_memory')}", flush=True)
-
-
 def main() -> None:
     """Measures, prints and records; exits with 1 where memory grows or a limit is passed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command(__doc__)
     parser.add_argument("--texts", type=int, default=200_000, help="short texts")
     parser.add_argument("--long-texts", type=int, default=2, help="texts of 8,192 tokens; 0 leaves them out")
-    parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks", help="where the models are kept")
-    parser.add_argument("--quant", default="q8_0", help="of the 0.6B model")
-    parser.add_argument("--threads", type=int, default=physical_cores())
-    parser.add_argument("--trial", action="store_true", help="record nothing")
+    add_models(parser)
+    add_quant(parser)
     options = parser.parse_args()
     if options.texts < LEAST:
         parser.error(f"--texts is {options.texts}; a slope needs {LEAST}, of which the first fifth fills caches.")
@@ -122,17 +113,16 @@ def main() -> None:
     missed += [f"memory grows by {growth:.2f} MB per 100,000 texts"] if growth > SLOPE_LIMIT else []
     settings = {"texts": options.texts, "threads": options.threads, "peak_mb": max(sizes) / 1e6}
     name = "growth over a stream, MB per 100,000 texts"
-    record(options, Figure("flat_memory", name, growth, settings, checksum(path), f"<= {SLOPE_LIMIT}"))
+    # At once: the rest takes long.
+    record([Figure("flat_memory", name, growth, settings, checksum(path), f"<= {SLOPE_LIMIT}")], "flat_memory", options)
     if options.long_texts:
-        from random_models import gguf
-
-        path = gguf(options.folder, "embed", "0.6b", options.quant)
+        path = gguf(options.folder, "embed", options.shape, options.quant)
         beyond = long_peak(path, options.long_texts, options.threads) - path.stat().st_size
         print(f"{options.long_texts} texts of {LONG} tokens, {options.quant}: weights + {beyond / 1e9:.2f} GB")
         missed += [f"{beyond / 1e9:.2f} GB beyond the weights"] if beyond > LONG_LIMIT else []
         settings = {"texts": options.long_texts, "tokens": LONG, "quant": options.quant, "threads": options.threads}
         name, target = "peak beyond the weights, GB", f"<= {LONG_LIMIT / 1e9}"
-        record(options, Figure("flat_memory", name, beyond / 1e9, settings, checksum(path), target))
+        record([Figure("flat_memory", name, beyond / 1e9, settings, checksum(path), target)], "flat_memory", options)
     if missed:
         raise SystemExit(f"Missed: {'; '.join(missed)}.")
 

@@ -10,9 +10,7 @@ one thread, start-up of the actors left out and said.
 
 from __future__ import annotations
 
-import argparse
 import logging
-import statistics
 import tempfile
 import time
 import warnings
@@ -24,13 +22,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from harness import Figure, append, machine_line
-from workloads import RERANK
+from harness.command_line import command, record
+from harness.rows import Figure, machine_line, verdict
+from harness.turns import Turns, in_turns
+from harness.workloads import RERANK
 
 from qsift import Embedder, EngineOptions, Reranker
-from qsift.hub.checksums import checksum
+from qsift.hub import checksum
 
-TARGET, RAY_TARGET = 0.95, 0.90
+TARGET, RAY_TARGET = ">= 0.95", ">= 0.9"
 OPTIONS = EngineOptions(device="cpu", threads=2)
 PARTITIONS = 40
 """Partitions of the Ray workload: as many as make two actors end at nearly the same time."""
@@ -50,7 +50,7 @@ class Contest:
     name: str
     theirs: Callable[[], Any]
     ours: Callable[[], Any]
-    target: float | None = TARGET
+    target: str | None = TARGET
 
 
 def contests(embedder: Embedder, reranker: Reranker, texts: list[str]) -> Iterator[Contest]:
@@ -133,7 +133,7 @@ def other_contests(
     function = QsiftEmbeddingFunction.create(name="demo-embedding", options=OPTIONS)
     yield Contest("LanceDB source column", lambda: function.compute_source_embeddings(texts), vectors)
     task = type("Task", (), {"name": "none", "type": "none", "prompt": None})
-    about = {"task_metadata": task, "hf_split": "test", "hf_subset": "default"}
+    about: dict[str, Any] = {"task_metadata": task, "hf_split": "test", "hf_subset": "default"}
     encoder, judge = QsiftEncoder(embedder), QsiftCrossEncoder(reranker)
     yield Contest(
         "MTEB encoder", lambda: encoder.encode(loader(texts), prompt_type=PromptType.document, **about), vectors
@@ -142,21 +142,12 @@ def other_contests(
     yield Contest("MTEB cross-encoder", lambda: judge.predict(loader(queries), loader(texts), **about), scores)
 
 
-def ratio(contest: Contest, repeat: int) -> tuple[float, float, float]:
-    """Returns the median seconds of framework and library, and of the rounds' ratios; checks the results first."""
+def measured(contest: Contest, repeat: int) -> Turns:
+    """Returns what the turns of framework and library took; checks the results first."""
     difference = np.abs(np.float32(contest.theirs()) - np.float32(contest.ours())).max()
     if not difference < 5e-3:
         raise SystemExit(f"{contest.name} gives other results than the library: they differ by {difference:.4f}.")
-    rounds = [(timed(contest.theirs), timed(contest.ours)) for _ in range(repeat)]
-    theirs, ours = (statistics.median(side) for side in zip(*rounds, strict=True))
-    return theirs, ours, statistics.median(b / a for a, b in rounds)
-
-
-def timed(call: Callable[[], Any]) -> float:
-    """Returns the seconds of one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+    return in_turns(lambda _: contest.theirs(), lambda _: contest.ours(), repeat)
 
 
 def with_ray(texts: list[str], folder: Path) -> tuple[float, float, float]:
@@ -201,11 +192,9 @@ def with_ray(texts: list[str], folder: Path) -> tuple[float, float, float]:
 
 def main() -> None:
     """Measures, prints and records."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command(__doc__, repeat=5)
     parser.add_argument("--texts", type=int, default=512)
     parser.add_argument("--ray-texts", type=int, default=20_000)
-    parser.add_argument("--repeat", type=int, default=5, help="rounds, of which the median counts")
-    parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     print(machine_line())
@@ -218,11 +207,14 @@ def main() -> None:
     ):
         digest = checksum(Path(embedder.file.path))
         for contest in contests(embedder, reranker, texts):
-            theirs, ours, times = ratio(contest, options.repeat)
-            print(told(contest.name, times, contest.target), f"({theirs:.2f} s and {ours:.2f} s)")
-            settings = {"texts": len(texts), "threads": OPTIONS.threads, "seconds": [theirs, ours]}
-            demanded = None if contest.target is None else f">= {contest.target}"
-            figures.append(Figure("integrations", contest.name, times, settings, digest, demanded))
+            turns = measured(contest, options.repeat)
+            print(told(contest.name, turns.times, contest.target), f"({turns.first:.2f} s and {turns.second:.2f} s)")
+            settings: dict[str, object] = {
+                "texts": len(texts),
+                "threads": OPTIONS.threads,
+                "seconds": [turns.first, turns.second],
+            }
+            figures.append(Figure("integrations", contest.name, turns.times, settings, digest, contest.target))
     if options.ray_texts:
         short = [" ".join(f"{i} {documents[i % len(documents)]}".split()[:48]) for i in range(options.ray_texts)]
         with tempfile.TemporaryDirectory() as folder:
@@ -231,15 +223,13 @@ def main() -> None:
         rate = len(short) / theirs
         print(told(name, ours / theirs, RAY_TARGET), f"({rate:.0f} texts a second; {whole:.0f} s with the start)")
         settings = {"texts": len(short), "seconds": [theirs, ours], "seconds with start": whole}
-        figures.append(Figure("integrations", name, ours / theirs, settings, digest, f">= {RAY_TARGET}"))
-    if not options.trial:
-        print(f"rows in {append(figures, 'integrations')}")
+        figures.append(Figure("integrations", name, ours / theirs, settings, digest, RAY_TARGET))
+    record(figures, "integrations", options)
 
 
-def told(name: str, times: float, target: float | None) -> str:
+def told(name: str, times: float, target: str | None) -> str:
     """Returns a figure's line."""
-    verdict = "" if target is None else f", target {target}: {'met' if times >= target else 'MISSED'}"
-    return f"{name}: {times:.3f} of the library's rate{verdict}"
+    return f"{name}: {times:.3f} of the library's rate {verdict(times, target)}"
 
 
 if __name__ == "__main__":

@@ -1,44 +1,38 @@
 """Are the sizes that qsift computes those of real files and processes?
 
 Random checkpoints of the released 0.6B shape with the real vocabulary are converted, each file is compared with
-`qsift.sizes`, and a child embeds or reranks with it: its largest resident memory is compared with `qsift.memory`.
-Random weights are as large as trained ones. Made files are kept in --folder (3 GB and the quants).
+`qsift.models.gguf_bytes`, and a child embeds or reranks with it: its largest resident memory is compared with
+`qsift.engine.run_bytes`. Random weights are as large as trained ones. Made files are kept in --folder (3 GB and the
+quants).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
-import random_models
-from harness import append, machine_facts, machine_line
+from harness.command_line import MODELS, command, record
+from harness.rows import machine_line
+from models import random_weights
 
-from qsift.engine.machine import cache_folder
-from qsift.engine.memory import run_bytes
-from qsift.models.quants import SCHEMES
-from qsift.models.sizes import checkpoint_bytes, gguf_bytes
-from qsift.models.specs import SPECS, TASKS
+from qsift.engine import run_bytes
+from qsift.models import SCHEMES, SPECS, TASKS, checkpoint_bytes, gguf_bytes
 
 # Texts that fill whole batches, so that every buffer is used to its end.
 _CHILD = """
 import json, sys
-sys.path.insert(0, sys.argv[1])
-from harness import peak_rss
+from qsift.engine import peak_rss
 from qsift import Embedder, EngineOptions, Reranker
 texts = [f"{i} " + "one two three four five six seven " * 12 for i in range(12)]
-options = EngineOptions(extra_buffers=sys.argv[4] == "repacked")
-if sys.argv[3] == "embed":
-    Embedder.load(sys.argv[2], options=options).encode(texts)
+options = EngineOptions(extra_buffers=sys.argv[3] == "repacked")
+if sys.argv[2] == "embed":
+    Embedder.load(sys.argv[1], options=options).encode(texts)
 else:
-    Reranker.load(sys.argv[2], options=options).rank("which numbers?", texts)
+    Reranker.load(sys.argv[1], options=options).rank("which numbers?", texts)
 print(json.dumps(peak_rss()))
 """
 
@@ -55,15 +49,13 @@ class Row:
     memory_computed: int
     memory_measured: int
     question: str = "model_sizes"
-    machine: Mapping[str, Any] = field(default_factory=lambda: machine_facts())
-    measured_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
 
 def measure(folder: Path, name: str, quant: str, kernels: str) -> Row:
     """Returns the sizes of one model in one quant; kernels is "plain" or "repacked"."""
     spec = SPECS[name]
-    file = random_models.gguf(folder, spec.task, "0.6b", quant)
-    arguments = [sys.executable, "-c", _CHILD, str(Path(__file__).parent), str(file), spec.task, kernels]
+    file = random_weights.gguf(folder, spec.task, "0.6b", quant)
+    arguments = [sys.executable, "-c", _CHILD, str(file), spec.task, kernels]
     peak = json.loads(subprocess.run(arguments, stdout=subprocess.PIPE, check=True).stdout)
     computed = run_bytes(spec, quant, spec.task, repacked=kernels == "repacked")
     return Row(name, quant, kernels, gguf_bytes(spec, quant), file.stat().st_size, computed, peak)
@@ -84,11 +76,10 @@ def size_table() -> str:
 
 def main() -> None:
     """Prints a line for each file and appends a row; exits with 1 if a size is off."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command(__doc__)
     parser.add_argument("--quants", default="q8_0,q4_k_m")
-    parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks")
+    parser.add_argument("--folder", type=Path, default=MODELS, help="where the models are kept")
     parser.add_argument("--table", action="store_true", help="print the README's table and measure nothing")
-    parser.add_argument("--trial", action="store_true", help="record nothing")
     options = parser.parse_args()
     if options.table:
         print(size_table(), end="")
@@ -111,9 +102,9 @@ def main() -> None:
             )
             if abs(ratio - 1) > 1e-5 or not 0.9 < memory <= 1.02:
                 wrong.append(f"{name} {quant} {kernels}: {asdict(row)}")
-            elif not options.trial:
-                append([row], "model_sizes")
-        source = random_models.checkpoint(options.folder, task, "0.6b")
+            else:
+                record([row], "model_sizes", options)
+        source = random_weights.checkpoint(options.folder, task, "0.6b")
         size = sum(path.stat().st_size for path in source.glob("*.safetensors"))
         tokenizer = (source / "tokenizer.json").stat().st_size
         computed = checkpoint_bytes(SPECS[name])

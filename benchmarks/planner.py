@@ -11,30 +11,28 @@ then run. It draws results/planner.png.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
-from harness import RESULTS, Figure, append, machine_line
-from random_models import SHAPES, gguf
+from harness.command_line import add_accel, add_models, add_quant, command, is_trial, record
+from harness.rows import RESULTS, Figure, machine_line, verdict
+from models.random_weights import gguf
 
 from qsift import Embedder, EngineOptions
+from qsift.engine import Engine
 from qsift.engine.batching import Limits, plan
 from qsift.engine.llama.context import DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
-from qsift.engine.machine import cache_folder, physical_cores
-from qsift.engine.protocol import Accel, Engine
-from qsift.hub.checksums import checksum
+from qsift.hub import checksum
 
 Lengths = Sequence[int]
 Batches = list[list[int]]  # positions of the texts of each call
 
 LARGEST = 4096
 """Tokens of a call that holds any composition that is measured."""
-GAP_LIMIT = 1.05
+GAP_LIMIT = "<= 1.05"
 SWEEP = (128, 256, 512, 1024, 2048, 4096)
 COMPOSITIONS = [
     *([n] * count for n in (8, 32, 128) for count in (1, 4, 16)),
@@ -48,7 +46,7 @@ COMPOSITIONS = [
 def ragged(count: int, seed: int) -> list[int]:
     """Returns lognormal lengths (σ 1, median 110), 8 to 2,000."""
     lengths = np.exp(np.random.default_rng(seed).normal(np.log(110), 1, count))
-    return np.clip(np.round(lengths), 8, 2000).astype(int).tolist()
+    return [int(length) for length in np.clip(np.round(lengths), 8, 2000)]
 
 
 def features(lengths: Lengths) -> list[float]:
@@ -179,16 +177,12 @@ def draw(path: Path, weights: np.ndarray, samples: Sequence[Lengths]) -> None:
 
 def main() -> None:
     """Measures, prints, draws and records."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks", help="where the models are kept")
-    parser.add_argument("--quant", default="q8_0")
-    parser.add_argument("--shape", choices=SHAPES, default="0.6b", help="tiny: to try the script; never recorded")
-    parser.add_argument("--threads", type=int, default=physical_cores())
-    parser.add_argument("--accel", choices=get_args(Accel), default="off")
-    parser.add_argument("--repeat", type=int, default=3, help="runs, of which the median counts")
+    parser = command(__doc__, repeat=3)
+    add_models(parser)
+    add_quant(parser)
+    add_accel(parser)
     parser.add_argument("--texts", type=int, default=64, help="of each sample")
     parser.add_argument("--samples", type=int, default=12)
-    parser.add_argument("--trial", action="store_true", help="record and draw nothing, as on a machine that is busy")
     options = parser.parse_args()
     print(machine_line())
     path = gguf(options.folder, "embed", options.shape, options.quant)
@@ -212,18 +206,17 @@ def main() -> None:
         # In turns, so that a machine that slows down slows both.
         turns = [[seconds(embedder.engine, batches, 1) for batches in theirs] for _ in range(options.repeat)]
         real = statistics.median(ours / best for ours, best in turns)
-    verdict = "met" if real <= GAP_LIMIT else "MISSED"
-    print(f"planner beside the best cut, measured: {real:.4f} (target {GAP_LIMIT}: {verdict})")
-    if not options.trial and options.shape == "0.6b":
+    print(f"planner beside the best cut, measured: {real:.4f} {verdict(real, GAP_LIMIT)}")
+    if not is_trial(options):
         draw(RESULTS / "planner.png", weights, samples)
         settings = {name: getattr(options, name) for name in ("quant", "threads", "accel", "texts")}
         settings |= dict(zip(names, weights.tolist(), strict=True)) | {"fit_error": error}
         digest = checksum(path)
         rows = [
             Figure("planner", "planner beside the best cut, by the model", statistics.median(gaps), settings, digest),
-            Figure("planner", "planner beside the best cut, measured", real, settings, digest, f"<= {GAP_LIMIT}"),
+            Figure("planner", "planner beside the best cut, measured", real, settings, digest, GAP_LIMIT),
         ]
-        print(f"rows in {append(rows, 'planner')}; drawn in planner.png beside it")
+        record(rows, "planner", options)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ benchmarks/results/search_index.jsonl.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import re
@@ -19,19 +18,21 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from harness import FOLDER, Child, Figure, append, machine_line, peak_rss
+from demo.sources import paragraphs_of
+from harness.child import Child
+from harness.command_line import command, record
+from harness.rows import Figure, machine_line, verdict
+from harness.turns import seconds
 
 from qsift import Document, Embedder, IndexOptions, Passage, SearchIndex
-from qsift.hub.checksums import checksum
-from qsift.search.retrieval import Mode
-from qsift.text.vectors import normalize
-
-sys.path.append(str(FOLDER / "demo"))
-from sources import paragraphs_of
+from qsift.engine import peak_rss
+from qsift.hub import checksum
+from qsift.search import Mode
+from qsift.text import normalize
 
 N_CANDIDATES = 50
 N_QUERIES = 100
@@ -42,13 +43,13 @@ STAGES: tuple[tuple[str, Mode, int], ...] = (
 )
 """What is timed, and above how many passages an approximate index is used where there is one."""
 TARGETS = {
-    "share of the raw rate": (">=", 0.9),
-    "peak RSS, MB": ("<=", 1000.0),
-    "second update, s": ("<=", 5.0),
-    "first stage p50, ms": ("<=", 20.0),
-    "first stage p50, ms, large": ("<=", 100.0),
-    "recall@50": (">=", 0.98),
-    "recall@50, large": (">=", 0.98),
+    "share of the raw rate": ">= 0.9",
+    "peak RSS, MB": "<= 1000",
+    "second update, s": "<= 5",
+    "first stage p50, ms": "<= 20",
+    "first stage p50, ms, large": "<= 100",
+    "recall@50": ">= 0.98",
+    "recall@50, large": ">= 0.98",
 }
 
 
@@ -96,24 +97,17 @@ def answer() -> None:
         total = seconds(lambda: index.update(documents(lines), on_batch=alternate))
         second = seconds(lambda: index.update(documents(lines)))
         assert index.info().documents == len(lines)
-        n_raw, raw_seconds = (sum(column) for column in zip(*raw, strict=True))
+        n_raw, raw_seconds = sum(count for count, _ in raw), sum(took for _, took in raw)
         rate, raw_rate = n_passages / (total - raw_seconds), n_raw / raw_seconds
         figures = {
             "passages": n_passages,
             "passages a second": rate,
             "raw passages a second": raw_rate,
             "share of the raw rate": rate / raw_rate,
-            "peak RSS, MB": peak_rss() / 1e6,
+            "peak RSS, MB": (peak_rss() or 0) / 1e6,
             "second update, s": second,
         }
     print(json.dumps(figures), flush=True)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Returns how long something takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def first_stage(path: Path, embedder: Embedder, queries: list[str], vectors: np.ndarray) -> dict[str, float]:
@@ -169,32 +163,26 @@ def fill(path: Path, model: Path, n: int) -> tuple[list[str], np.ndarray]:
 
 def main() -> None:
     """Measures, prints and records."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command(__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--packages", help="one of apt's Translation-en lists; default: seeded words")
     parser.add_argument("--passages", type=int, default=60_000)
     parser.add_argument("--rows", type=int, nargs="*", default=[20_000, 1_000_000], help="sizes of synthetic tables")
-    parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
     options = parser.parse_args()
     print(machine_line())
     digest = checksum(options.model)
     recorded: list[Figure] = []
 
-    def record(figures: dict[str, float], n_passages: int, width: int, suffix: str = "") -> None:
+    def note(figures: dict[str, float], n_passages: int, width: int, suffix: str = "") -> None:
         for name, value in figures.items():
             target = TARGETS.get(name + suffix)
-            verdict = ""
-            if target:
-                is_met = value >= target[1] if target[0] == ">=" else value <= target[1]
-                verdict = f"  (target {target[0]} {target[1]:g}: {'met' if is_met else 'MISSED'})"
-            print(f"  {n_passages:9} passages  {name:24} {value:10.3f}{verdict}", flush=True)
-            bound = f"{target[0]} {target[1]:g}" if target else None
+            print(f"  {n_passages:9} passages  {name:24} {value:10.3f}  {verdict(value, target)}", flush=True)
             settings = {"passages": n_passages, "width": width}
-            recorded.append(Figure("search_index", name, round(value, 4), settings, digest, bound))
+            recorded.append(Figure("search_index", name, round(value, 4), settings, digest, target))
 
     with tempfile.TemporaryDirectory() as folder, Embedder.load(options.model) as embedder:
         path, width = Path(folder) / "index", embedder.width
-        child = Child("search_index.py")
+        child = Child("search_index")
         job = {
             "model": str(options.model),
             "path": str(path),
@@ -203,16 +191,15 @@ def main() -> None:
         }
         figures = child.ask(job)
         child.close()
-        record(figures, options.passages, width)
+        note(figures, options.passages, width)
         every = texts(options.packages, options.passages)[:: max(1, options.passages // N_QUERIES)][:N_QUERIES]
         queries = [" ".join(text.partition("\n")[0].split()[:10]) for text in every]
-        record(first_stage(path, embedder, queries, embedder.encode_query(queries)), options.passages, width)
+        note(first_stage(path, embedder, queries, embedder.encode_query(queries)), options.passages, width)
         for rows in options.rows:
             large = Path(folder) / str(rows)
             queries, vectors = fill(large, options.model, rows)
-            record(first_stage(large, embedder, queries, vectors), rows, width, ", large" * (rows >= 1_000_000))
-    if not options.trial:
-        append(recorded, "search_index")
+            note(first_stage(large, embedder, queries, vectors), rows, width, ", large" * (rows >= 1_000_000))
+    record(recorded, "search_index", options)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ sweep over candidates and widths to results/search_quality.png.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterable
@@ -19,18 +17,15 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from harness import FOLDER, RESULTS, Figure, append, machine_line
+from demo.measures import RetrievalSet, descriptions, ndcg, recall
+from demo.pairs import Pairs
+from harness.command_line import command, record
+from harness.rows import RESULTS, Figure, machine_line, verdict
 
 from qsift import Document, Embedder, EngineOptions, IndexOptions, Reranker, SearchIndex, SearchPipeline
-from qsift.hub.checksums import checksum
-from qsift.hub.opening import BUNDLED
-from qsift.search import ranking
-from qsift.search.ranking import ORDERS, Order
-from qsift.search.retrieval import Mode
-
-sys.path.append(str(FOLDER / "demo"))
-from measures import RetrievalSet, descriptions, ndcg, recall
-from pairs import Pairs
+from qsift.hub import BUNDLED, checksum
+from qsift.search import ORDERS, Mode, ranking
+from qsift.search.ranking import Order
 
 CANDIDATES = 50
 GAIN = 0.03
@@ -40,6 +35,17 @@ SWEPT_CANDIDATES = (10, 20, 50, 100, 200)
 SWEPT_WIDTHS = (32, 64, 128, 256)
 SWEPT_QUERIES = 20
 NOWHERE = 1 << 30
+
+
+def embedder_of(index: SearchIndex) -> Embedder:
+    """Returns what an index was opened with."""
+    assert index.embedder is not None
+    return index.embedder
+
+
+def pipeline_of(index: SearchIndex, reranker: Reranker | None) -> SearchPipeline:
+    """Returns the search in an index, with a second stage or without."""
+    return SearchPipeline(embedder_of(index), reranker, index)
 
 
 class Report:
@@ -52,8 +58,8 @@ class Report:
     def __call__(self, name: str, value: float, at_least: float | None = None, **settings: object) -> None:
         """Takes a figure and what it depends on, and holds it against its target."""
         target = None if at_least is None else f">= {at_least:.4f}"
-        verdict = f"  (target {target}: {'met' if value >= (at_least or 0) else 'MISSED'})" if target else ""
-        print(f"  {name:28} {value:8.4f}  {' '.join(f'{k}={v}' for k, v in settings.items())}{verdict}", flush=True)
+        told = " ".join(f"{setting}={chosen}" for setting, chosen in settings.items())
+        print(f"  {name:28} {value:8.4f}  {told}  {verdict(value, target)}", flush=True)
         self.rows.append(Figure("search_quality", name, round(value, 4), settings, self._digest, target))
 
 
@@ -81,29 +87,31 @@ def first_stage(
 def stages(report: Report, texts: RetrievalSet, index: SearchIndex, reranker: Reranker, n: int) -> None:
     """Measures both parts of the first stage, their fusion, and the second stage."""
     queries = texts.queries[:n]
-    vectors = index.embedder.encode_query(queries)
-    reached = {}
-    for mode in ("vector", "text", "hybrid"):
+    vectors = embedder_of(index).encode_query(queries)
+    reached: dict[Mode, float] = {}
+    modes: tuple[Mode, ...] = ("vector", "text", "hybrid")
+    for mode in modes:
         places = first_stage(index, queries, vectors, mode)
         bound = max(reached.values()) if mode == "hybrid" else None
         reached[mode] = ndcg(places)
         report("nDCG@10", reached[mode], bound, stage=mode, queries=n)
         report("recall@50", recall(places, CANDIDATES), stage=mode, queries=n)
-    pipeline = SearchPipeline(index.embedder, reranker, index)
+    pipeline = pipeline_of(index, reranker)
     found: dict[Order, list[int]] = {order: [] for order in ORDERS}
     for number, query in enumerate(queries):
         hits = pipeline.search(query, top_k=CANDIDATES)
         found["both"].append(place((hit.passage.source for hit in hits), number))
         hits.sort(key=lambda hit: -(hit.score or 0))  # what order="score" gives, as all candidates are here
         found["score"].append(place((hit.passage.source for hit in hits), number))
-    for order, bound in (("both", reached["hybrid"] + GAIN), ("score", None)):
-        report("nDCG@10", ndcg(np.array(found[order])), bound, stage="two-stage", order=order, queries=n)
+    for order, answers in found.items():
+        bound = reached["hybrid"] + GAIN if order == "both" else None
+        report("nDCG@10", ndcg(np.array(answers)), bound, stage="two-stage", order=order, queries=n)
 
 
 def constants(report: Report, texts: RetrievalSet, index: SearchIndex, start: int, n: int) -> None:
     """Measures the fusion with other constants, on queries that the other figures are not measured on."""
     queries = texts.queries[start : start + n]
-    vectors = index.embedder.encode_query(queries)
+    vectors = embedder_of(index).encode_query(queries)
     chosen = ranking.RRF_K
     for constant in CONSTANTS:
         ranking.RRF_K = constant
@@ -114,13 +122,13 @@ def constants(report: Report, texts: RetrievalSet, index: SearchIndex, start: in
 def sweep(report: Report, texts: RetrievalSet, index: SearchIndex, reranker: Reranker, width: int) -> None:
     """Measures recall of the first stage and latency of both together for each number of candidates."""
     queries = texts.queries[:1000]
-    vectors = index.embedder.encode_query(queries)
+    vectors = embedder_of(index).encode_query(queries)
     for mode in get_args(Mode)[:2]:
         places = first_stage(index, queries, vectors, mode, candidates=max(SWEPT_CANDIDATES))
         for candidates in SWEPT_CANDIDATES:
             report("recall", recall(places, candidates), stage=mode, width=width, candidates=candidates)
     for stage, second in (("hybrid", None), ("two-stage", reranker)):
-        pipeline = SearchPipeline(index.embedder, second, index)
+        pipeline = pipeline_of(index, second)
         for candidates in SWEPT_CANDIDATES:
             took = []
             for query in queries[:SWEPT_QUERIES]:
@@ -166,12 +174,11 @@ def plot(rows: list[Figure], path: Path) -> None:
 
 def main() -> None:
     """Measures, prints, records and draws."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--only", choices=("stages", "sweep"), help="one half; the first needs no quiet machine")
     parser.add_argument("--threads", type=int, help="default: qsift's")
-    parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
     options = parser.parse_args()
     print(machine_line())
     report, texts = Report(), descriptions(Pairs.read(options.folder))
@@ -189,10 +196,9 @@ def main() -> None:
                     constants(report, texts, index, options.queries, 2 * options.queries)
                 if options.only != "stages":
                     sweep(report, texts, index, reranker, width)
-    if not options.trial:
-        append(report.rows, "search_quality")
-        if options.only != "stages":
-            plot(report.rows, RESULTS / "search_quality.png")
+    record(report.rows, "search_quality", options)
+    if not options.trial and options.only != "stages":
+        plot(report.rows, RESULTS / "search_quality.png")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 The same texts of mixed lengths go through `Embedder.encode`, through `qsift serve`, and through xllamacpp's server
 (llama.cpp's own) on the same GGUF, each with as many threads; the two servers get them from the same client process
 over 1 to 64 connections. All take turns, and the median of the rounds' ratios counts. Then short queries
-come on one connection while long documents stream on others. Rows go to benchmarks/results/server.jsonl.
+come on one connection while long documents stream on others; --repeat 0 leaves both out. Rows go to
+benchmarks/results/server.jsonl.
 """
 
 from __future__ import annotations
@@ -19,15 +20,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import Child, Figure, append, machine_line
+from harness.child import Child, environment
+from harness.command_line import command, record
+from harness.rows import Figure, machine_line
+from harness.turns import seconds
 
 from qsift import Embedder, EngineOptions
-from qsift.engine.machine import physical_cores
-from qsift.hub.checksums import checksum
+from qsift.engine import physical_cores
+from qsift.hub import checksum
 
 CONNECTIONS = (1, 4, 16, 32, 64)
 JUDGED = 32
@@ -72,23 +77,20 @@ def serving(model: str, threads: int) -> Iterator[int]:
 @contextmanager
 def peer(path: str, threads: int) -> Iterator[int]:
     """Runs xllamacpp's server and gives its port."""
-    command = [sys.executable, __file__, "--serve-peer", path, str(threads)]
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, text=True, **streams) as process:  # type: ignore[call-overload]
+    command = [sys.executable, "-m", "peers.llama_server", path, str(threads)]
+    with subprocess.Popen(
+        command,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
         try:
             assert process.stdout is not None
             yield int(next(line for line in process.stdout if line.startswith("port ")).split()[1])
         finally:
             process.terminate()
-
-
-def serve_peer(path: str, threads: int) -> None:
-    """Is the peer, until its input ends."""
-    from llama_server import server
-
-    running = server(path, threads)
-    print(f"port {running.listening_address.rpartition(':')[2]}", flush=True)
-    sys.stdin.read()
 
 
 def bodies(items: list[str]) -> list[dict[str, Any]]:
@@ -143,9 +145,7 @@ class Benchmark:
         for number in range(self.options.repeat):
             items = texts(self.options.texts, number + 1)
             n_tokens = sum(map(self.embedder.token_count, items))
-            start = time.perf_counter()
-            self.embedder.encode_document(items)
-            library.append(n_tokens / (time.perf_counter() - start))
+            library.append(n_tokens / seconds(partial(self.embedder.encode_document, items)))
             for connections in CONNECTIONS:
                 for name, port in ports.items():
                     found = rate(self.load, name, port, items, n_tokens, connections)
@@ -190,21 +190,17 @@ class Benchmark:
 
 def main() -> None:
     """Measures, prints and records."""
-    if sys.argv[1:2] == ["--serve-peer"]:
-        serve_peer(sys.argv[2], int(sys.argv[3]))
-        return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command(__doc__, repeat=3)
     parser.add_argument("--model", default="demo-embedding")
     parser.add_argument("--threads", type=int, default=physical_cores())
     parser.add_argument("--texts", type=int, default=1000, help="texts of a round")
-    parser.add_argument("--repeat", type=int, default=3, help="rounds; 0 leaves rates and latencies out")
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement of latency")
     parser.add_argument("--no-peer", action="store_true", help="leave xllamacpp out")
     parser.add_argument("--soak", type=float, default=0, help="seconds of constant load at the end")
-    parser.add_argument("--dry-run", action="store_true", help="print and record nothing")
+    parser.add_argument("--dry-run", dest="trial", action="store_true", help="another word for --trial")
     options = parser.parse_args()
     print(machine_line())
-    load = Child("load.py")
+    load = Child("harness.load")
     engine = EngineOptions(threads=options.threads)
     with Embedder.load(options.model, options=engine) as embedder, serving(options.model, options.threads) as port:
         benchmark = Benchmark(options, embedder, load)
@@ -218,8 +214,7 @@ def main() -> None:
         if options.soak:
             benchmark.soak(port)
     load.close()
-    if not options.dry_run:
-        print(append(benchmark.figures, "server"))
+    record(benchmark.figures, "server", options)
 
 
 if __name__ == "__main__":

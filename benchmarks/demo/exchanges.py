@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from random import Random
 
-from sources import Pair
+from .sources import Pair
 
 
 def exchanged_clauses(clauses: Iterable[str], glosses: Mapping[str, str], random: Random) -> Iterator[Pair]:

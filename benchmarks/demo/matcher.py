@@ -17,9 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from model import Attention, Layer, Qwen3
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from .model import Attention, Layer, Qwen3
 
 TOKEN = slice(0, 128)
 """Columns of what a token means, `NORM` long."""
@@ -72,16 +73,16 @@ def start_model(embedder: Qwen3, rarity: Tensor, marks: Marks, layers: int) -> Q
         marks: ids of the template's tokens.
         layers: of the model, 3 or more.
     """
-    model = Qwen3(replace(embedder.shape, num_hidden_layers=layers))
+    model = Qwen3(replace(embedder.shape, num_hidden_layers=layers), embedder.vocab_size)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim == 2:
                 scale = 0.02 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
                 weight.normal_(0, scale / model.shape.hidden_size**0.5)
         _set_embedding(model.embed_tokens.weight, embedder.embed_tokens.weight, rarity, marks)
-        _find_segments(model.layers[0].self_attn)
-        _find_likes(model.layers[1])
-        _compare(model.layers[2])
+        _find_segments(model.layer(0).self_attn)
+        _find_likes(model.layer(1))
+        _compare(model.layer(2))
     return model
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from pairs import Pairs, distinct
+
+from .pairs import Pairs, distinct
 
 LANGUAGES = ("zh", "de", "fr", "ja", "es")
 QUERIES = 5000
@@ -29,15 +30,16 @@ def descriptions(pairs: Pairs) -> RetrievalSet:
 def translations(pairs: Pairs, language: str, count: int = 1000) -> RetrievalSet:
     """Returns held-out texts in a language and their English sides, of three words or more."""
     rows = pairs.rows("translation", ("en", language), held_out=True)
-    rows = [row for row in np.random.default_rng(7).permutation(rows) if len(pairs.query[row].split()) >= 3]
-    rows = distinct(pairs, np.array(rows))[:count]
+    long = [row for row in np.random.default_rng(7).permutation(rows) if len(pairs.query[row].split()) >= 3]
+    rows = distinct(pairs, np.array(long))[:count]
     return RetrievalSet([pairs.document[row] for row in rows], [pairs.query[row] for row in rows])
 
 
 def cut(vectors: np.ndarray, width: int) -> np.ndarray:
     """Returns the leading columns with unit length."""
     vectors = vectors[:, :width]
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return rows
 
 
 def ranks(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:

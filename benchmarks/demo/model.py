@@ -7,49 +7,44 @@ plainest form; `evaluate.py` runs the converted files through llama.cpp. This fi
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, fields
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-
 import torch
-from checkpoints import write_evidence
+from models.checkpoints import Shape, write_evidence
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu
 
-Cache = list[tuple[Tensor, Tensor]]
+KeysAndValues = tuple[Tensor, Tensor]
+Cache = list[KeysAndValues]
 """Keys and values of a text that all sequences begin with, for each layer: (1, kv heads, length, head_dim)."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a model, named as in config.json."""
-
-    vocab_size: int
-    num_hidden_layers: int = 3
-    hidden_size: int = 256
-    intermediate_size: int = 768
-    num_attention_heads: int = 4
-    num_key_value_heads: int = 2
-    head_dim: int = 64
-    max_position_embeddings: int = 2048
-    rms_norm_eps: float = 1e-6
-    rope_theta: float = 1e6
+SHAPE = Shape(
+    num_hidden_layers=3,
+    hidden_size=256,
+    intermediate_size=768,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=64,
+    max_position_embeddings=2048,
+)
+"""Of the demo pair; its reranker has a layer more."""
+EPSILON, THETA = 1e-6, 1e6
+"""rms_norm_eps and rope_theta of the released models."""
 
 
 class Norm(nn.Module):
     """RMSNorm; the sums are float32 whatever the input."""
 
-    def __init__(self, width: int, epsilon: float) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
-        self.epsilon = epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.epsilon)
+        return rms_norm(x, self.weight.shape, self.weight.to(x.dtype), EPSILON)
 
 
 class Attention(nn.Module):
@@ -64,10 +59,12 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(shape.hidden_size, self.kv_heads * self.head_dim, bias=False)
         self.v_proj = nn.Linear(shape.hidden_size, self.kv_heads * self.head_dim, bias=False)
         self.o_proj = nn.Linear(rows, shape.hidden_size, bias=False)
-        self.q_norm = Norm(shape.head_dim, shape.rms_norm_eps)
-        self.k_norm = Norm(shape.head_dim, shape.rms_norm_eps)
+        self.q_norm = Norm(shape.head_dim)
+        self.k_norm = Norm(shape.head_dim)
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, before: tuple[Tensor, Tensor] | None):
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, before: KeysAndValues | None
+    ) -> tuple[Tensor, KeysAndValues]:
         """Returns the mixed values and this text's keys and values; ``before`` are those of a shared beginning."""
         n, length, _ = x.shape
         q = self.q_norm(self.q_proj(x).view(n, length, self.kv_heads, self.group, self.head_dim))
@@ -96,7 +93,8 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
+        found: Tensor = self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
+        return found
 
 
 class Layer(nn.Module):
@@ -104,12 +102,14 @@ class Layer(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.input_layernorm = Norm(shape.hidden_size, shape.rms_norm_eps)
+        self.input_layernorm = Norm(shape.hidden_size)
         self.self_attn = Attention(shape)
-        self.post_attention_layernorm = Norm(shape.hidden_size, shape.rms_norm_eps)
+        self.post_attention_layernorm = Norm(shape.hidden_size)
         self.mlp = MLP(shape)
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, before: tuple[Tensor, Tensor] | None):
+    def forward(
+        self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, before: KeysAndValues | None
+    ) -> tuple[Tensor, KeysAndValues]:
         mixed, own = self.self_attn(self.input_layernorm(x), angles, mask, before)
         x = x + mixed
         return x + self.mlp(self.post_attention_layernorm(x)), own
@@ -118,14 +118,17 @@ class Layer(nn.Module):
 class Qwen3(nn.Module):
     """The body of the model; its head, where one is needed, is the embedding matrix."""
 
-    def __init__(self, shape: Shape) -> None:
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, shape: Shape, vocab_size: int) -> None:
         super().__init__()
-        self.shape = shape
-        self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
+        self.shape, self.vocab_size = shape, vocab_size
+        self.embed_tokens = nn.Embedding(vocab_size, shape.hidden_size)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
-        self.norm = Norm(shape.hidden_size, shape.rms_norm_eps)
+        self.norm = Norm(shape.hidden_size)
         half = shape.head_dim // 2
-        frequencies = shape.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
+        frequencies = THETA ** (-torch.arange(half, dtype=torch.float64) / half)
         angles = torch.arange(shape.max_position_embeddings, dtype=torch.float64)[:, None] * frequencies
         self.register_buffer("cos", angles.cos().bfloat16(), persistent=False)
         self.register_buffer("sin", angles.sin().bfloat16(), persistent=False)
@@ -145,6 +148,12 @@ class Qwen3(nn.Module):
         sums, _ = self._run(ids, before)
         found = [x[torch.arange(len(ids)), last].float() for x in sums]
         return self.norm(found[-1]), found
+
+    def layer(self, number: int) -> Layer:
+        """Returns a layer, from 0."""
+        found = self.layers[number]
+        assert isinstance(found, Layer)
+        return found
 
     def cache(self, ids: Sequence[int]) -> Cache:
         """Returns the keys and values of a beginning that many sequences share."""
@@ -182,6 +191,9 @@ def save_checkpoint(model: Qwen3, folder: Path, task: str, tokenizer: str) -> No
         "hidden_act": "silu",
         "tie_word_embeddings": True,
         "torch_dtype": "float32",
+        "rms_norm_eps": EPSILON,
+        "rope_theta": THETA,
+        "vocab_size": model.vocab_size,
         **asdict(model.shape),
     }
     (folder / "config.json").write_text(json.dumps(config, indent=1))
@@ -195,7 +207,7 @@ def save_checkpoint(model: Qwen3, folder: Path, task: str, tokenizer: str) -> No
 def load_checkpoint(folder: Path) -> Qwen3:
     """Returns the model that `save_checkpoint` wrote."""
     config = json.loads((folder / "config.json").read_text())
-    model = Qwen3(Shape(**{name: config[name] for name in Shape.__dataclass_fields__}))
+    model = Qwen3(Shape(**{field.name: config[field.name] for field in fields(Shape)}), config["vocab_size"])
     weights = load_file(folder / "model.safetensors")
     model.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
     return model

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from encoding import Encoder, embed, logits, padded
-from matcher import DOCUMENT, QUERY, Marks, start_model
-from measures import ndcg
-from model import Qwen3, load_checkpoint, save_checkpoint
-from pairs import Pairs, distinct
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cosine_similarity, cross_entropy, kl_div, log_softmax
-from training import train
+
+from .encoding import Encoder, embed, logits, padded
+from .matcher import DOCUMENT, QUERY, Marks, start_model
+from .measures import ndcg
+from .model import Qwen3, load_checkpoint, save_checkpoint
+from .pairs import Pairs, distinct
+from .training import train
 
 MOST = 96
 """Tokens of query and document together."""
@@ -85,7 +86,8 @@ def all_lists(
     """Returns the lists of every kind that the reranker learns from."""
 
     def rows(kind: str, languages: str, most: int) -> np.ndarray:
-        found = pairs.rows(kind, tuple(languages.split()))
+        query, document = languages.split()
+        found = pairs.rows(kind, (query, document))
         return distinct(pairs, generator.permutation(found))[: int(most * scale)]
 
     lists = [mine(model, encoder, pairs, rows("package", "en en", 24_000), 24_000, 0.6)]
@@ -133,7 +135,8 @@ def rarities(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
     for ids in encoder.ids([f" {text}" for text in texts]):
         counts[np.unique(ids)] += 1
     found = np.log((len(texts) - counts + 0.5) / (counts + 0.5) + 1)
-    return found / found.max()
+    shares: np.ndarray = found / found.max()
+    return shares
 
 
 def shared_words(encoder: Encoder, rarity: np.ndarray, batch: Batch) -> np.ndarray:
@@ -213,7 +216,7 @@ def main() -> None:
     drawn = [draw(lists, arguments.queries, np.random.default_rng(i)) for i, lists in enumerate(everything)]
     shares = np.array([lists.share for lists in everything])
     rarity = rarities(encoder, everything[0].documents)
-    marks = Marks(*map(encoder.tokenizer.token_to_id, ("Query", "Document", "yes", "no")))
+    marks = Marks(*map(encoder.id_of, ("Query", "Document", "yes", "no")))
     model = start_model(embedder, torch.from_numpy(rarity).float(), marks, arguments.layers)
 
     def losses() -> tuple[Tensor, ...]:

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from e5 import E5
-from encoding import Encoder
-from pairs import Pairs, digest
+
+from .e5 import E5
+from .encoding import Encoder
+from .pairs import Pairs, digest
 
 MOST = 48
 """Tokens of a text that the teacher reads."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,8 @@ def train(
         every: steps between two lines.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    started, seen = time.perf_counter(), []
+    started = time.perf_counter()
+    seen: list[list[float]] = []
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = highest * rate(step, steps)
@@ -49,7 +51,8 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             parts = losses()
         optimizer.zero_grad()
-        torch.stack(parts).sum().backward()
+        loss: Any = torch.stack(parts).sum()  # torch leaves `backward` untyped
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         seen.append([part.item() for part in parts])

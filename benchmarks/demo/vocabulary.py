@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-
 import numpy as np
-from checkpoints import ADDED, PATTERN
-from exchanges import segmented
-from pairs import Pairs
+from models.checkpoints import ADDED, PATTERN
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from qsift.models.prompts import END_OF_TEXT, RERANK_LABELS
+from .exchanges import segmented
+from .pairs import Pairs
+from qsift.models import END_OF_TEXT, RERANK_LABELS
 
 SIZE = 28_000
 """Tokens that are learnt from bytes."""
@@ -84,7 +81,7 @@ def train(texts: Iterator[str], words: Iterable[str]) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(PATTERN), "isolated"), byte_level],
     )
-    tokenizer.decoder = decoders.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=SIZE, initial_alphabet=byte_level.alphabet(), max_token_length=18, show_progress=False
     )
@@ -118,7 +115,7 @@ def main() -> None:
     if None in ids.values():
         raise SystemExit(f"Error: the labels of the reranker are not single tokens: {ids}.")
     tokenizer.save(str(folder / "tokenizer.json"))
-    counts: dict[str, list[int]] = {}
+    counts: dict[str, list[float]] = {}
     for row in np.random.default_rng(1).choice(np.flatnonzero(pairs.held_out), 20_000):
         for text, language in pairs.sides(row):
             counts.setdefault(language, []).append(len(text) / len(tokenizer.encode(text).ids))

@@ -108,12 +108,10 @@ class QsiftCrossEncoder:
 
         Args:
             model_name: a path or a name, as `qsift.Reranker.load` takes it, or a loaded `qsift.Reranker`.
-            revision: what the results are filed under.
-            device: "cpu", or anything else that means the GPU; None leaves it to ``options``.
+            revision, device, options: as `QsiftEncoder`.
             template: "card" or "evaluation", as `qsift.Reranker.load`.
             prompts: instructions by the name of a task or of a kind of tasks; they win over the task's own. A task
                 without one gets the model's default, and a query that brings its own keeps that.
-            options: threads and so on.
 
         Raises:
             QsiftError: as `qsift.Reranker.load`.

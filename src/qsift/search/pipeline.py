@@ -49,8 +49,8 @@ class SearchHit:
 class FirstStage(Protocol):
     """What finds candidates: a `SearchIndex` or a `PassageList`."""
 
-    def search(self, query_vector: Any, query_text: str, *, candidates: int, **options: Any) -> list[Candidate]:
-        """Returns the passages for a query, the best first."""
+    def search(self, query_vector: Any, query_text: str, *, candidates: int) -> list[Candidate]:
+        """Returns the passages for a query, the best first; may take options beside."""
 
 
 class PassageList:

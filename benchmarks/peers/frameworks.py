@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jobs import Floats, Ids, Job, Run, rerank_ids, unit
+from harness.workloads import EMBED
 from numpy.typing import NDArray
-from workloads import EMBED
+
+from .job import Floats, Ids, Job, Run, rerank_ids, unit
 
 
 def padded(ids: Sequence[NDArray[np.int32]], batch_size: int, last: Callable[[Ids, Ids, Ids], Floats]) -> Floats:

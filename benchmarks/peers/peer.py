@@ -1,4 +1,4 @@
-"""Runs one peer over one workload: the child process of throughput.py.
+"""Runs one peer over one workload: a child process of the contest.
 
 Reads a job as JSON from standard input, computes once, and answers how close that is to torch's float32
 result; every further line asks for one measurement. Every peer is a function that loads its model and
@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from harness import peak_rss
-from jobs import Floats, Job, Run
-from llama_peers import llama_embed, qsift, single_phase, xllamacpp
-from other_peers import onnx_runtime, openvino, sentence_transformers, torch_peer
+
+from .frameworks import onnx_runtime, openvino, sentence_transformers, torch_peer
+from .job import Floats, Job, Run
+from .llama import llama_embed, qsift, single_phase, xllamacpp
+from qsift.engine import peak_rss
 
 PEERS: dict[str, Callable[[Job], Run]] = {
     "qsift": qsift,
@@ -83,7 +84,7 @@ def main() -> None:
     for _ in sys.stdin:
         started = time.perf_counter()
         run()
-        tell({"seconds": time.perf_counter() - started, "peak_rss": peak_rss()})
+        tell({"seconds": time.perf_counter() - started, "peak_rss": peak_rss() or 0})
 
 
 def tell(answer: dict[str, float]) -> None:

@@ -14,20 +14,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from converted_models import FORMATS, converted
-from harness import Child, PeerFailed, Row, append
-from jobs import Job, rerank_ids
-from peers import RERANKERS
-from random_models import SHAPES, checkpoint, gguf
-from workloads import EMBED, RERANK
+from harness.child import Child, PeerFailed
+from harness.command_line import add_models, command, record
+from harness.rows import Row
+from harness.workloads import EMBED, RERANK
+from models.graphs import FORMATS, converted
+from models.random_weights import checkpoint, gguf
 
+from .job import Job, rerank_ids
+from .peer import RERANKERS
 from qsift import EngineOptions
 from qsift.convert import QUANTS
-from qsift.engine.machine import cache_folder, physical_cores
-from qsift.engine.protocol import Accel, CacheType
-from qsift.engine.selfcheck import amx_is_possible, extra_buffers
-from qsift.hub.checksums import checksum
-from qsift.models.specs import Task
+from qsift.engine import Accel, CacheType, extra_buffers
+from qsift.engine.selfcheck import amx_is_possible
+from qsift.hub import checksum
+from qsift.models import Task
 
 # Smallest cosine and largest difference of a score that still are the same computation: random
 # weights quantise worse than trained ones, so these are wider than the parity suite's bounds.
@@ -54,8 +55,8 @@ class Entrant:
     """Who is to be measured.
 
     Attributes:
-        peer: a name from peers.PEERS.
-        quant: one of QUANTS, or what the peer reads according to peers.OWN_WEIGHTS.
+        peer: a name from PEERS.
+        quant: one of QUANTS, or what the peer reads according to OWN_WEIGHTS.
         accel, cache_type: of qsift's engine.
     """
 
@@ -92,14 +93,12 @@ class Contestant:
 REFERENCE = Entrant("torch fp32, batch 8", "torch fp32")
 
 
-def add_options(parser: argparse.ArgumentParser, *, repeat: int) -> None:
-    """Adds the options that `Throughput` reads."""
+def contest_command(doc: str | None, *, repeat: int) -> argparse.ArgumentParser:
+    """Returns a parser with the options that `Throughput` reads."""
+    parser = command(doc, repeat=repeat)
+    add_models(parser)
     parser.add_argument("--kernels", choices=["auto", "plain", "repacked"], default="auto", help="auto: as qsift would")
-    parser.add_argument("--repeat", type=int, default=repeat, help="rounds, of which the median counts")
-    parser.add_argument("--threads", type=int, help="default: physical cores")
-    parser.add_argument("--folder", type=Path, default=cache_folder() / "benchmarks", help="where the models are kept")
-    parser.add_argument("--shape", choices=SHAPES, default="0.6b", help="tiny: to try the script; never recorded")
-    parser.add_argument("--trial", action="store_true", help="record nothing, as on a machine that is busy")
+    return parser
 
 
 class Throughput:
@@ -109,7 +108,7 @@ class Throughput:
         self.options = options
         self.folder: Path = options.folder
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.threads: int = options.threads or physical_cores()
+        self.threads: int = options.threads
         automatic = options.kernels == "auto"
         self.repacked = extra_buffers(EngineOptions()) if automatic else options.kernels == "repacked"
         self.amx = self.repacked and amx_is_possible()
@@ -142,8 +141,7 @@ class Throughput:
 
     def record(self, rows: Sequence[Row], name: str) -> None:
         """Appends rows to results/NAME.jsonl, except in a trial."""
-        if not self.options.trial and self.options.shape != "tiny":
-            print(f"  recorded in {append(rows, name).name}", file=sys.stderr)
+        record(rows, name, self.options)
 
     def _contestants(
         self, workload: str, task: Task, reference: Path, entrants: Sequence[Entrant]
@@ -153,7 +151,7 @@ class Throughput:
                 continue
             model = self._model(task, entrant.quant)
             tolerance = TOLERANCES[entrant.quant][task == "rerank"]
-            child = Child("peers.py")
+            child = Child("peers.peer")
             try:
                 check = child.ask(asdict(self._job(entrant, workload, model, reference, tolerance)))
             except PeerFailed as error:
@@ -188,7 +186,7 @@ class Throughput:
         digest = hashlib.sha256(json.dumps(work).encode()).hexdigest()[:8]
         path = self.folder / f"{source.name}-{workload}-{digest}.npy"
         if not path.exists():
-            child = Child("peers.py")
+            child = Child("peers.peer")
             child.ask(asdict(self._job(REFERENCE, workload, source, path, None)))
             child.close()
         return path

@@ -1,6 +1,6 @@
 """A load of HTTP requests from a process of its own: keep-alive connections that each wait for their answer.
 
-A child of server.py: a line of JSON in, a line out. It speaks as much HTTP as it needs, because on two cores
+The child of server.py: a line of JSON in, a line out. It speaks as much HTTP as it needs, because on two cores
 a client that takes its time takes the server's. Every answer is counted and its vectors can be looked at.
 """
 

@@ -1,6 +1,6 @@
-"""Draws results/throughput.png from the newest rows of results/throughput.jsonl.
+"""Draws throughput.png from the newest rows of throughput.jsonl, both beside this file.
 
-    python benchmarks/charts.py
+    python benchmarks/results/charts.py
 
 Only rows of the machine that measured last are drawn, each pair of workload and peer once: the newest. What was not
 measured is not there.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -17,9 +18,9 @@ import matplotlib
 matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
-from harness import RESULTS
 from matplotlib.axes import Axes
 
+RESULTS = Path(__file__).parent
 Row = dict[str, Any]
 QUANT = "q6_k"
 """What the peers that read a GGUF are compared in."""

@@ -1,30 +1,29 @@
-"""What every benchmark shares: the machine's line, memory, a child process for each peer, rows.
+"""The rows that are recorded, the machine that they were measured on, and whether a figure meets its target.
 
-A row is written only for what was measured and whose result was checked before. This file knows
-nothing of what is measured.
+A row is written only for what was measured and whose result was checked before.
 """
 
 from __future__ import annotations
 
 import json
 import platform
-import signal
 import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qsift.engine.doctor import features_of_cpu
-from qsift.engine.machine import cpu_info, cpu_name, physical_cores
-from qsift.engine.machine import peak_rss as peak_rss
+from qsift.engine.machine import cpu_info
 
-FOLDER = Path(__file__).parent
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+from qsift.engine import cpu_name, physical_cores
+
+FOLDER = Path(__file__).parents[1]
 RESULTS = FOLDER / "results"
 
 _PACKAGES = ("qsift", "qsift-accel", "llama-cpp-python", "numpy", "torch", "transformers")
@@ -63,8 +62,6 @@ class Row:
     model_sha256: str | None = None
     accel: str | None = None
     cache_type: str = "f16"
-    machine: Mapping[str, Any] = field(default_factory=lambda: machine_facts())
-    measured_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,6 @@ class Figure:
     settings: Mapping[str, Any]
     model_sha256: str
     target: str | None = None
-    machine: Mapping[str, Any] = field(default_factory=lambda: machine_facts())
-    measured_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
 
 
 @cache
@@ -133,61 +128,20 @@ def _commit() -> str:
         return "unknown"
 
 
-class PeerFailed(Exception):
-    """A child process that died or gave a wrong result; the message says how."""
-
-
-class Child:
-    """A script of this folder in a process of its own, which answers every line of JSON with one.
-
-    Several live side by side and take turns, so that what slows the machine down slows all of them.
-    """
-
-    def __init__(self, script: str) -> None:
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
-        self._process = subprocess.Popen(
-            [sys.executable, str(FOLDER / script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            encoding="utf-8",
-        )
-
-    def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the answer to a question.
-
-        Raises:
-            PeerFailed: the child died, or refused with a sentence on stderr.
-        """
-        assert self._process.stdin is not None and self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps(question) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise PeerFailed(self._last_words()) from None
-        line = self._process.stdout.readline()
-        if not line:
-            raise PeerFailed(self._last_words())
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.communicate()
-        self._errors.close()
-
-    def _last_words(self) -> str:
-        code = self._process.wait()
-        if code < 0:
-            return f"died of {signal.Signals(-code).name}"
-        self._errors.seek(0)
-        return (self._errors.read().strip().splitlines() or ["no reason given"])[-1]
-
-
-def append(rows: Sequence[Row | Figure], name: str) -> Path:
-    """Appends rows to results/NAME.jsonl and returns its path."""
+def append(rows: Sequence[DataclassInstance], name: str) -> Path:
+    """Appends rows to results/NAME.jsonl, each with the machine and the time, and returns its path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.jsonl"
+    stamp = {"machine": machine_facts(), "measured_at": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+        file.writelines(json.dumps(asdict(row) | stamp, ensure_ascii=False) + "\n" for row in rows)
     return path
+
+
+def verdict(value: float, target: str | None) -> str:
+    """Returns "(target >= 0.9: met)" or "(target >= 0.9: MISSED)"; nothing where there is no target."""
+    if target is None:
+        return ""
+    relation, bound = target.split()
+    is_met = value >= float(bound) if relation == ">=" else value <= float(bound)
+    return f"(target {target}: {'met' if is_met else 'MISSED'})"

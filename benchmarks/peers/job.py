@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from harness.workloads import RERANK
 from numpy.typing import NDArray
-from workloads import RERANK
 
 from qsift import RERANK_TEMPLATES
-from qsift.engine.protocol import Accel, CacheType
+from qsift.engine import Accel, CacheType
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -24,7 +24,7 @@ class Job:
 
     Attributes:
         peer: a name from PEERS.
-        workload: a name from workloads.EMBED or workloads.RERANK.
+        workload: a name from EMBED or RERANK.
         model: a GGUF, or what OWN_WEIGHTS says.
         threads: CPU threads.
         extra_buffers: whether llama.cpp may repack weights.

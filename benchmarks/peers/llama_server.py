@@ -1,7 +1,11 @@
-"""xllamacpp's server: llama.cpp's own, with the settings that its documentation gives for embedding and reranking."""
+"""xllamacpp's server: llama.cpp's own, with the settings that its documentation gives for embedding and reranking.
+
+python -m peers.llama_server MODEL.gguf THREADS      (as server.py runs it; it ends with its input)
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 
@@ -21,3 +25,14 @@ def server(path: str, threads: int, *, rerank: bool = False, extra_buffers: bool
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.port, params.verbosity = 0, 0
     return xllamacpp.Server(params)
+
+
+def main() -> None:
+    """Serves until the input ends."""
+    running = server(sys.argv[1], int(sys.argv[2]))
+    print(f"port {running.listening_address.rpartition(':')[2]}", flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

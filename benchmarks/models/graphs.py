@@ -1,6 +1,6 @@
 """The random 0.6B checkpoint as ONNX Runtime and OpenVINO read it: made once, and kept beside it.
 
-    python benchmarks/converted_models.py CHECKPOINT FORMAT      (as `converted` runs it, in a process of its own)
+    python benchmarks/models/graphs.py CHECKPOINT FORMAT      (as `converted` runs it, in a process of its own)
 
 The graph is transformers' own, traced once with attention written out; it takes padded ids and their mask and
 gives the hidden state of every token.

@@ -1,4 +1,4 @@
-"""Makes src/qsift/data/selfcheck.gguf, the tiny model of the AMX self-check.
+"""Makes src/qsift/engine/selfcheck.gguf, the tiny model of the AMX self-check: `python -m models.selfcheck`.
 
 Two blocks whose weights are of all the types that ggml has AMX kernels for, random, seeded, over
 a vocabulary of bytes. Run it again after a change; the result is the same bytes.
@@ -7,14 +7,10 @@ a vocabulary of bytes. Run it again after a change; the result is the same bytes
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
-from checkpoints import Checkpoint, Shape, write_checkpoint
-
+from .checkpoints import Checkpoint, Shape, write_checkpoint
 from qsift.convert import convert
 from qsift.engine.selfcheck import MODEL
 from qsift.models import Shape as ModelShape

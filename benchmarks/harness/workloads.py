@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
+from models.checkpoints import tokenizer_json
 from numpy.typing import NDArray
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from checkpoints import tokenizer_json
 
 END_OF_TEXT = 151643
 """The id of <|endoftext|> in the released vocabulary."""
@@ -110,14 +105,14 @@ def documents(count: int, shortest: int, longest: int, seed: int) -> Pairs:
     return Pairs(_texts(np.array([13]), generator).texts[0], found)
 
 
-EMBED = {
+EMBED: dict[str, Callable[[], Texts]] = {
     "u128": u128,
     "mix": mix,
     "single33": single33,
     **{f"n{length}": partial(of_length, length) for length in (16, 64, 256, 1024, 4096, 8192)},
 }
 """Workloads to embed, by name; n256 are texts of 256 tokens each."""
-RERANK = {
+RERANK: dict[str, Callable[[], Pairs]] = {
     "rerank32": partial(documents, 32, 90, 150, seed=32),
     **{f"rerank{count}": partial(documents, count, 130, 170, seed=count) for count in (10, 50, 100)},
 }

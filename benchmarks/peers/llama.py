@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from jobs import Floats, Job, Run, unit
-from workloads import EMBED, RERANK
+from harness.workloads import EMBED, RERANK
 
+from .job import Floats, Job, Run, unit
 from qsift import RERANK_TEMPLATES, Embedder, EngineOptions, Reranker
 
 
@@ -35,10 +35,9 @@ def qsift(job: Job) -> Run:
 
 def single_phase(job: Job) -> Run:
     """The plain decode of `single_phase`, over ids: without the little that tokenising takes."""
-    from single_phase import SinglePhase
-
+    from .single_phase import SinglePhase
     from qsift.engine.llama.library import LlamaModel, LlamaTokenizer, library
-    from qsift.models.model_file import ModelFile
+    from qsift.models import ModelFile
     from qsift.text.tokenization import PromptEncoder
 
     file = ModelFile.open(job.model)
@@ -46,11 +45,8 @@ def single_phase(job: Job) -> Run:
     if job.workload in EMBED:
         ids, pooling, width = EMBED[job.workload]().ids, library().LLAMA_POOLING_TYPE_LAST, file.width
     else:
-        encoder, pairs, template = (
-            PromptEncoder(LlamaTokenizer(model)),
-            RERANK[job.workload](),
-            RERANK_TEMPLATES["card"],
-        )
+        encoder, pairs = PromptEncoder(LlamaTokenizer(model)), RERANK[job.workload]()
+        template = RERANK_TEMPLATES["card"]
         ids = [encoder.encode(template.prompt(pairs.query, document)).ids for document in pairs.documents]
         pooling, width = library().LLAMA_POOLING_TYPE_RANK, len(file.labels)
     longest = max(len(sequence) for sequence in ids)
@@ -81,7 +77,7 @@ def llama_embed(job: Job) -> Run:
 
 def xllamacpp(job: Job) -> Run:
     """llama.cpp's own server in this process, asked for all at once, with the settings its documentation gives."""
-    from llama_server import server
+    from .llama_server import server
 
     found = server(job.model, job.threads, rerank=job.workload not in EMBED, extra_buffers=job.extra_buffers)
     if job.workload in EMBED:

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from checkpoints import SHAPE_0_6B, TINY, write_checkpoint
-
-from qsift.convert import convert
-from qsift.models.specs import Task
+from .checkpoints import SHAPE_0_6B, TINY, write_checkpoint
+from qsift.models import Task
 
 SHAPES = {"0.6b": SHAPE_0_6B, "tiny": TINY}
 _NAMES = {"embed": "Embedding", "rerank": "Reranker"}
@@ -35,6 +30,8 @@ def checkpoint(folder: Path, task: Task, shape: str) -> Path:
 
 def gguf(folder: Path, task: Task, shape: str, quant: str) -> Path:
     """Returns that checkpoint in ``quant``, converted now if it is not there."""
+    from qsift.convert import convert  # not at the top: a child whose memory is measured does not need it
+
     source = checkpoint(folder, task, shape)
     path = folder / f"{source.name}-{quant.upper()}.gguf"
     if not path.exists():
