@@ -2,20 +2,21 @@
 # make test   the whole test suite        make lint    format, lint and types
 # make accel  the plug-in that runs the blocks with oneDNN (Linux, x86-64), into .venv
 # make bench  how fast it is: ARGS="…"    make clean   removes .venv and what was built
+# make docs   all pages into site/        make figures renews their tables and pictures
 # The environment is .venv; nothing has to be activated. A second run installs nothing.
 
 VENV := .venv
 PYTHON ?= python3
-FILES ?= README.md CHANGELOG.md benchmarks/README.md benchmarks/demo/README.md
+FILES ?= README.md README.zh-CN.md CHANGELOG.md $(wildcard docs/*.md) benchmarks/README.md benchmarks/demo/README.md
 QUERY ?=
 # Through the environment, so that quotes in it stay what they are.
 export QUERY
 
-.PHONY: help demo test lint lint-code lint-types lint-github accel bench clean
+.PHONY: help demo test lint lint-code lint-types lint-github lint-docs docs figures accel bench clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,6s/^# //p' Makefile
 
 demo: $(VENV)/.installed-demo
 	$(VENV)/bin/python benchmarks/demo/two_stage.py $(FILES) $(if $(QUERY),--query "$$QUERY")
@@ -24,7 +25,7 @@ test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest
 
 # The parts are the hooks of .pre-commit-config.yaml, too.
-lint: lint-code lint-types lint-github
+lint: lint-code lint-types lint-github lint-docs
 
 lint-code: $(VENV)/.installed-test
 	$(VENV)/bin/ruff format --check .
@@ -42,13 +43,28 @@ lint-github: $(VENV)/.installed-test
 	$(VENV)/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(VENV)/bin/zizmor --offline --quiet .github
 
+# Tables and sentences come from the rows in benchmarks/results; -r writes them, --check compares.
+COG := -P -I docs -p "from figures import *" $(shell grep -rlF '[[[cog' docs --include=*.md --include=*.svg)
+
+lint-docs: $(VENV)/.installed-test
+	$(VENV)/bin/cog --check $(COG)
+	$(VENV)/bin/zensical build --strict
+
+docs: $(VENV)/.installed-docs
+	$(VENV)/bin/zensical build --strict --clean
+	@echo "Open site/index.html"
+
+figures: $(VENV)/.installed-docs
+	$(VENV)/bin/cog -r $(COG)
+	$(VENV)/bin/python docs/terminal.py
+
 accel: $(VENV)/.installed-accel
 
 bench: $(VENV)/.installed-peers
 	$(VENV)/bin/python benchmarks/throughput.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
 
 ACCEL := $(wildcard src/qsift_accel/* src/qsift_accel/*/*)
 
