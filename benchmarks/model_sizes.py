@@ -20,7 +20,7 @@ from harness.rows import machine_line
 from models import random_weights
 
 from qsift.engine import run_bytes
-from qsift.models import SCHEMES, SPECS, TASKS, checkpoint_bytes, gguf_bytes
+from qsift.models import SPECS, TASKS, checkpoint_bytes, gguf_bytes
 
 # Texts that fill whole batches, so that every buffer is used to its end.
 _CHILD = """
@@ -61,29 +61,12 @@ def measure(folder: Path, name: str, quant: str, kernels: str) -> Row:
     return Row(name, quant, kernels, gguf_bytes(spec, quant), file.stat().st_size, computed, peak)
 
 
-def size_table() -> str:
-    """Returns the README's table: six models, the download of each checkpoint, disk and memory for each quant."""
-    quants = [quant for quant in SCHEMES if quant != "bf16"]  # as large as f16
-    heads = ["model", "checkpoint", *("f16, bf16" if quant == "f16" else quant for quant in quants)]
-    lines = [f"| {' | '.join(heads)} |", f"|---|{'--:|' * (len(heads) - 1)}"]
-    for name, spec in SPECS.items():
-        if spec.repo:
-            sizes = [(gguf_bytes(spec, quant), run_bytes(spec, quant, spec.task)) for quant in quants]
-            cells = [f"{checkpoint_bytes(spec) / 1e9:.1f}", *(f"{d / 1e9:.2f} · {m / 1e9:.1f}" for d, m in sizes)]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     """Prints a line for each file and appends a row; exits with 1 if a size is off."""
     parser = command(__doc__)
     parser.add_argument("--quants", default="q8_0,q4_k_m")
     parser.add_argument("--folder", type=Path, default=MODELS, help="where the models are kept")
-    parser.add_argument("--table", action="store_true", help="print the README's table and measure nothing")
     options = parser.parse_args()
-    if options.table:
-        print(size_table(), end="")
-        return
     options.folder.mkdir(parents=True, exist_ok=True)
     print(machine_line())
     heads = ("file MB", "computed", "ratio", "RSS MB", "computed", "ratio")

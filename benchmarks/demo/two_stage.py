@@ -75,7 +75,7 @@ def main() -> None:
     print(
         f"\n{count} passages embedded in {embedded - started:.1f} s; {len(questions)} questions, the best "
         f"{min(CANDIDATES, count)} candidates of each reranked, in {answered - embedded:.1f} s.\n"
-        "The demo pair is for trying out; for real work convert a released checkpoint (README, Quickstart)."
+        "The demo pair is for trying out; for real work load a released model by its name (docs/models.md)."
     )
 
 
