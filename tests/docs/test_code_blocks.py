@@ -15,6 +15,8 @@ from hub_server import HubServer
 
 from qsift.convert import convert
 
+pytestmark = pytest.mark.posix  # blocks of shell, links to models
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(
