@@ -22,7 +22,7 @@ MAX_TOKENS = 96
 QUESTIONS = (
     "How do I turn a checkpoint into a GGUF file?",
     "Why does a text that is too long raise an error?",
-    "如何安装这个软件?",
+    "向量可以截断到多少维?",
 )
 
 
