@@ -19,7 +19,7 @@ from harness.command_line import MODELS, command, record
 from harness.rows import machine_line
 from models import random_weights
 
-from qsift.engine import run_bytes
+from qsift.engine.memory import run_bytes
 from qsift.models import SPECS, TASKS, checkpoint_bytes, gguf_bytes
 
 # Texts that fill whole batches, so that every buffer is used to its end.

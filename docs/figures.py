@@ -17,7 +17,7 @@ from statistics import median
 from textwrap import fill
 from typing import Any
 
-from qsift.engine import cache_bytes, run_bytes
+from qsift.engine.memory import cache_bytes, run_bytes
 from qsift.models import SCHEMES, SPECS, checkpoint_bytes, gguf_bytes
 
 Row = dict[str, Any]

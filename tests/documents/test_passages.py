@@ -119,7 +119,9 @@ def test_a_document_that_fits_is_one_passage_and_counted_once() -> None:
     assert seen == [text.strip()] * len(KINDS)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("benchmarks/README.md", "markdown"), ("src/qsift/models/gguf_header.py", "code")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("benchmarks/README.md", "markdown"), ("src/qsift/models/gguf_header.py", "code")]
+)
 def test_counting_costs_little_more_than_one_call_for_a_passage(name: str, kind: Kind) -> None:
     text = (ROOT / name).read_text("utf-8")
     counter, seen = counted(count_tokens)

@@ -34,8 +34,12 @@ ROOMS = """
 """
 # What takes long to load, or needs an extra, is imported inside the functions that use it.
 LATE = {"convert", "integrations", "server"}
-# Doors within a room: one for llama.cpp, and a public module for each framework.
-INNER_DOORS = ("qsift.engine.llama", *(f"qsift.integrations.{name}" for name in ("lancedb", "mteb", "ray")))
+# Doors within a room: what drives llama.cpp, what only its command needs, and a public module for each framework.
+INNER_DOORS = (
+    "qsift.engine.llama",
+    "qsift.engine.doctor",
+    *(f"qsift.integrations.{name}" for name in ("lancedb", "mteb", "ray")),
+)
 # Packages that any file may import.
 EVERYWHERE = {"numpy", "tqdm", "typing_extensions"}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from .model_card import CardFile, card_fields, card_text
 from .parity import difference, results
 from qsift.errors import ConversionError
-from qsift.hub import checksum, front_matter
+from qsift.hub import checksum
 from qsift.models import SPECS, Manifest, ModelFile, Task, checked_quants, read_header
 
 CARD, SUMS = "README.md", "SHA256SUMS"
@@ -46,6 +46,7 @@ def prepare(
         ConversionError, ValueError, EngineError: as `convert`; also where a file is in the way and not ``force``.
     """
     from qsift.convert import convert
+    from qsift.hub import front_matter
 
     quants = checked_quants(quants)
     in_the_way = [str(folder / name) for name in (CARD, SUMS) if (folder / name).exists() and not force]

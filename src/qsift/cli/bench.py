@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import click
 
@@ -13,12 +13,11 @@ from .console import tell
 from .options import as_json_option, engine, engine_options_but, stderr_options
 from .output import print_json
 from qsift import __version__
+from qsift.bench import Row, cases
+from qsift.bench import bench as measure
 from qsift.engine import Accel, cpu_name, physical_cores, version
 from qsift.hub import open_model
-
-if TYPE_CHECKING:
-    from qsift.bench import Row
-    from qsift.models import Task
+from qsift.models import Task
 
 DEMO = ("demo-embedding", "demo-reranker")
 
@@ -95,9 +94,6 @@ def bench(context: click.Context, /, models: tuple[str, ...], **options: Any) ->
     one. Every model, mode of --accel and number of --threads is a row, measured in a process of its own. --reference
     takes the same model in a better quantisation, such as its F16 file; give it once for each task.
     """
-    from qsift.bench import bench as measure
-    from qsift.bench import cases
-
     opened = [_opened(model) for model in models or DEMO]
     accels, threads = options.pop("accel"), options.pop("threads")
     plain = engine({**options, "accel": "auto", "threads": None})

@@ -10,6 +10,7 @@ import click
 
 from .console import tell
 from .options import shows_progress, stderr_options
+from qsift.bench import prepare
 from qsift.errors import UploadError
 from qsift.models import SCHEMES, TASKS
 
@@ -51,7 +52,6 @@ def convert(checkpoint: str, out: str | None, quants: str, repo: str | None, pub
 
 
 def _push(checkpoint: str, out: str | None, repo: str, settings: dict[str, Any], *, private: bool, quiet: bool) -> None:
-    from qsift.bench import prepare
     from qsift.hub import account, checked_repo, upload
 
     if out is not None and out.lower().endswith(".gguf"):

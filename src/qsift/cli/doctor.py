@@ -9,7 +9,7 @@ import click
 from .options import as_json_option
 from .output import print_facts, print_json
 from qsift import __version__
-from qsift.engine import advise, examine
+from qsift.engine.doctor import advise, examine
 
 
 @click.command()

@@ -7,29 +7,35 @@ results are written in `output`, what happens on errors and on Ctrl-C in `consol
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import click
 
-from .bench import bench
 from .console import Group, run
-from .convert import convert
-from .doctor import doctor
-from .embed import embed
-from .models import info, models, pull, rm
-from .rerank import rerank
-from .search import index, search
-from .serve import serve
 from qsift import __version__
 
+COMMANDS = {
+    **{name: name for name in ("bench", "convert", "doctor", "embed", "rerank", "search", "serve")},
+    **{"index": "search", "info": "models", "models": "models", "pull": "models", "rm": "models"},
+}
+"""The file of each command, which is loaded when the command is asked for: no command waits for another's."""
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class _Commands(Group):
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f".{COMMANDS[name]}", __package__), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="qsift")
 def cli() -> None:
     """Qwen3-Embedding and Qwen3-Reranker on llama.cpp."""
-
-
-for command in (pull, models, rm, convert, embed, rerank, search, index, serve, info, doctor, bench):
-    cli.add_command(command)
 
 
 def main() -> None:

@@ -6,10 +6,8 @@ selfcheck.
 """
 
 from .batching import common_prefix, unique
-from .doctor import advise, examine
 from .llama import library, library_folder, version
 from .loading import load_engine
 from .machine import cache_folder, cpu_name, peak_rss, physical_cores
-from .memory import cache_bytes, run_bytes
 from .protocol import Accel, CacheType, Device, Engine, EngineOptions, Stepper, TokenIds
 from .selfcheck import accelerator_mode, extra_buffers
