@@ -64,7 +64,7 @@ bench: $(VENV)/.installed-peers
 	$(VENV)/bin/python benchmarks/throughput.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info
+	rm -rf $(VENV) src/*.egg-info build dist site *.egg-info
 
 ACCEL := $(wildcard src/qsift_accel/* src/qsift_accel/*/*)
 

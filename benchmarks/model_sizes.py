@@ -2,8 +2,8 @@
 
 Random checkpoints of the released 0.6B shape with the real vocabulary are converted, each file is compared with
 `qsift.models.gguf_bytes`, and a child embeds or reranks with it: its largest resident memory is compared with
-`qsift.engine.run_bytes`. Random weights are as large as trained ones. Made files are kept in --folder (3 GB and the
-quants).
+`qsift.engine.memory.run_bytes`. Random weights are as large as trained ones. Made files are kept in --folder (3 GB and
+the quants).
 """
 
 from __future__ import annotations

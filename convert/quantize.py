@@ -1,4 +1,4 @@
-"""A plan: the tensors of a GGUF and the type that each is written in, by the schemes of `qsift.quants`.
+"""A plan: the tensors of a GGUF and the type that each is written in, by the schemes of `qsift.models`.
 
 Pure decisions: nothing here reads or encodes a weight.
 """

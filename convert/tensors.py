@@ -1,4 +1,4 @@
-"""Which tensor of a checkpoint becomes which tensor of a GGUF, and every way not to fit `qsift.weights`' rules.
+"""Which tensor of a checkpoint becomes which tensor of a GGUF, and every way not to fit `qsift.models`' rules.
 
 This file does not know how a tensor is encoded.
 """

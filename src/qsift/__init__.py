@@ -8,7 +8,9 @@ searching needs with the first of its names.
 """
 
 import sys
+import warnings
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -91,18 +93,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "documents": ("Document", "Passage", "Section", "Splitter", "find_documents"),
-    "search": (
-        *("Candidate", "Filter", "IndexChanges", "IndexInfo", "IndexOptions", "PassageList", "SearchHit"),
-        *("SearchIndex", "SearchPipeline"),
-    ),
+    "documents": "Document Passage Section Splitter find_documents",
+    "search": "Candidate Filter IndexChanges IndexInfo IndexOptions PassageList SearchHit SearchIndex SearchPipeline",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Returns a public name that is loaded when it is first asked for (PEP 562)."""
     for home, names in _HOMES.items():
-        if name in names:
+        if name in names.split():
             globals()[name] = value = getattr(import_module(f".{home}", __name__), name)
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -116,12 +115,11 @@ class _Moved(ModuleType):
     """The module `qsift.pull` of old, which is `qsift.hub` now."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        import warnings
-
+        if name not in ("pull", "remove"):
+            raise AttributeError(f"module 'qsift.pull' has no attribute {name!r}")
         warnings.warn("qsift.pull is deprecated: import from qsift.hub.", DeprecationWarning, stacklevel=2)
         return getattr(import_module(".hub", __name__), name)
 
 
 pull = sys.modules[f"{__name__}.pull"] = _Moved(f"{__name__}.pull")
+pull.__spec__ = ModuleSpec(pull.__name__, None)

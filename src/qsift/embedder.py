@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -145,7 +144,7 @@ class Embedder(LoadedModel):
     @shows_keywords_of(encode, but="instruction")
     def encode_document(self, texts: Any, **options: Unpack[EncodeOptions]) -> Any:
         """Returns the vectors of documents, which stand bare; arguments and results as `encode`."""
-        return self.encode(texts, instruction=None, **options)
+        return self.encode(texts, **options)
 
     def prepare(
         self,
@@ -202,9 +201,18 @@ class Embedder(LoadedModel):
         """Returns how many tokens the model sees of a text, the end token included."""
         return len(self.token_ids(text, instruction=instruction))
 
-    def _finish(self, truncate_dim: int | None, normalized: bool, precision: Precision) -> _Finish:
+    def _finish(
+        self, truncate_dim: int | None, normalized: bool, precision: Precision
+    ) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+        """Returns what makes vectors of hidden states: it cuts, then normalises, then quantises."""
         check_precision(precision)
-        return _Finish(check_dim(truncate_dim, width=self.width, min_dim=self._min_dim), normalized, precision)
+        dim = check_dim(truncate_dim, width=self.width, min_dim=self._min_dim)
+
+        def finish(rows: NDArray[np.float32]) -> NDArray[Any]:
+            cut = rows[:, :dim]
+            return quantize(normalize(cut) if normalized else cut.copy(), precision)
+
+        return finish
 
     def _text_ids(self, ids: TokenIds, index: int) -> TokenIds:
         outside = ids[(ids < 0) | (ids >= self.file.n_vocab)]
@@ -220,16 +228,3 @@ def _prompt_maker(instruction: str | None) -> Callable[[str], Prompt]:
     if instruction is None:
         return document_prompt
     return partial(query_prompt, instruction=check_text(instruction, 0, kind="Instruction"))
-
-
-@dataclass(frozen=True)
-class _Finish:
-    """Hidden states to vectors: cut, then normalise, then quantise."""
-
-    dim: int
-    normalized: bool
-    precision: Precision
-
-    def __call__(self, rows: NDArray[np.float32]) -> NDArray[Any]:
-        cut = rows[:, : self.dim]
-        return quantize(normalize(cut) if self.normalized else cut.copy(), self.precision)

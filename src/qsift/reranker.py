@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine import Engine, EngineOptions, TokenIds, load_engine
-from .models import RERANK_LABELS, RERANK_TEMPLATES, ModelFile
+from .models import RERANK_LABELS, RERANK_TEMPLATES, ModelFile, Prompt
 from .text import Encoded, LoadedModel, Tokenizer, as_list, check_text, length_limit, shows_keywords_of
 
 if TYPE_CHECKING:
@@ -140,16 +140,14 @@ class Reranker(LoadedModel):
         sentence = self.instruction if instruction is None else check_text(instruction, 0, kind="Instruction")
         single = isinstance(pairs, tuple) and len(pairs) == 2 and all(isinstance(side, str) for side in pairs)
         items = [pairs] if single else pairs if isinstance(pairs, Iterator) else as_list(pairs, "pairs")
-        scores = self._results(
-            items,
-            check_pair,
-            lambda pair: self.template.prompt(pair[0], pair[1], sentence),
-            partial(_scores, raw=raw_scores),
-            limit,
-            show_progress=show_progress_bar,
-        )
+
+        def to_prompt(pair: Pair) -> Prompt:
+            return self.template.prompt(*pair, sentence)
+
+        finish = partial(_scores, raw=raw_scores)
+        scores = self._results(items, check_pair, to_prompt, finish, limit, show_progress=show_progress_bar)
         if isinstance(items, Iterator):
-            return map(float, scores)
+            return (float(score) for score in scores)
         return float(scores[0]) if single else scores
 
     @shows_keywords_of(predict)

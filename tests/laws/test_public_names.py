@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def test_the_old_home_of_pull_says_where_it_went() -> None:
     code = "from qsift.pull import pull, remove; import qsift.hub; assert pull is qsift.hub.pull"
     result = subprocess.run([sys.executable, "-Wall", "-c", code], capture_output=True, text=True, check=True)
     assert "qsift.pull is deprecated" in result.stderr
+    assert not hasattr(qsift.pull, "__wrapped__") and importlib.util.find_spec("qsift.pull")
 
 
 def test_importing_qsift_loads_numpy_and_nothing_heavier() -> None:

@@ -1,6 +1,6 @@
 """Kills an indexer twenty times at random moments and looks at the index after each; run by a test.
 
-    python tests/index_killer.py MODEL FOLDER
+    python tests/search/index_killer.py MODEL FOLDER
 
 A process of its own, because it forks: importing LanceDB anew for every round would take a minute.
 Prints how many indexers were really killed. Exits with 1, and says why, where a promise is broken.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 import pydoc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
-from qsift import Embedder, Reranker
+from qsift import Embedder, Hit, Reranker
 from qsift.embedder import EncodeOptions
 from qsift.reranker import PredictOptions
 
@@ -35,6 +35,17 @@ def test_help_shows_every_keyword_with_its_default(
     } & {"instruction"}
 
 
-def test_documents_stand_bare() -> None:
-    with pytest.raises(TypeError, match="instruction"):
-        Embedder.encode_document(object.__new__(Embedder), "a text", instruction="no")  # type: ignore[call-arg]
+def test_another_keyword_is_refused_in_the_name_of_the_method_that_was_called() -> None:
+    embedder, reranker = object.__new__(Embedder), object.__new__(Reranker)
+    with pytest.raises(
+        TypeError, match=r"Embedder\.encode_document\(\) got an unexpected keyword argument 'instruction'"
+    ):
+        embedder.encode_document("a text", instruction="no")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"Reranker\.rank\(\) got an unexpected keyword argument 'batch_size'"):
+        reranker.rank("a query", ["a text"], batch_size=4)  # type: ignore[call-arg]
+
+
+def test_types_of_what_is_handed_on_resolve() -> None:
+    hints = get_type_hints(Reranker.rank)
+    assert hints["raw_scores"] is bool and hints["return"] == list[Hit]
+    assert get_type_hints(Embedder.encode_document)["normalize_embeddings"] is bool

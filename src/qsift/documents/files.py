@@ -13,7 +13,6 @@ from functools import partial
 from typing import BinaryIO
 
 from .document import Document, Kind, OnSkip, Section
-from .readers.html import read_html
 from .readers.pdf import PdfError, check_pdf_extra, read_pdf
 from .readers.text import HEAD_BYTES, NotTextError, is_binary, read_blocks
 from qsift.errors import DocumentError, MissingExtraError
@@ -154,6 +153,8 @@ def _sections(file: BinaryIO, kind: Kind) -> Iterator[Section]:
     if kind == "pdf":
         yield from read_pdf(file)
     elif kind == "html":
+        from .readers.html import read_html
+
         yield from read_html(read_blocks(file))
     else:
         line = 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checksums import checksum
 from .client import SOURCES
-from .names import DEFAULT_QUANT, ModelName
+from .names import DEFAULT_QUANT
 from .opening import BUNDLED, open_model
 from .store import StoredModel, shelves
 
@@ -27,3 +27,7 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(import_module(f".{file}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""Hugging Face and its mirrors. The only door to huggingface_hub."""
+"""Hugging Face and its mirrors. With `uploading`, the door to huggingface_hub."""
 
 from __future__ import annotations
 

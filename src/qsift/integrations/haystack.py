@@ -7,7 +7,7 @@ only components of modules that it was told to trust.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from .lazy_models import LazyModel
 from qsift.embedder import Embedder
@@ -19,6 +19,8 @@ try:
     from haystack import Document, component, default_from_dict, default_to_dict
 except ImportError as error:
     raise MissingExtraError("The integration of Haystack", error.name or "haystack", "haystack") from error
+
+Self = TypeVar("Self", bound="_Component")
 
 
 class _Component:
@@ -41,12 +43,13 @@ class _Component:
         return saved
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Any:
+    def from_dict(cls: type[Self], data: dict[str, Any]) -> Self:
         """Returns the component that `to_dict` described."""
         settings = dict(data.get("init_parameters", {}))
         if settings.get("options") is not None:
             settings["options"] = EngineOptions(**settings["options"])
-        return default_from_dict(cls, {**data, "init_parameters": settings})
+        made: Self = default_from_dict(cls, {**data, "init_parameters": settings})
+        return made
 
 
 @component

@@ -70,7 +70,6 @@ class ModelSpec(Shape):
 def _family(
     size: str, shape: tuple[int, int, int, int], vocab_sizes: tuple[int, int], *, tied: bool
 ) -> tuple[ModelSpec, ModelSpec]:
-
     def spec(kind: str, task: Task, vocab_size: int) -> ModelSpec:
         repo = f"Qwen/Qwen3-{kind}-{size}"
         name = repo.split("/")[1].lower()

@@ -1,6 +1,6 @@
 """Questions to hits: the pipeline of both stages, and the index that lasts.
 
-How an index is stored is known by its table alone, the only door to LanceDB and pyarrow, which is loaded when the
+How an index is stored is known by its table alone, this room's door to LanceDB and pyarrow, which is loaded when the
 first index is opened. Files and formats are known by documents, models by what is passed in.
 """
 

@@ -1,4 +1,4 @@
-"""The table that an index is: its schema, its commits, its queries. The only door to LanceDB and pyarrow.
+"""The table that an index is: its schema, its commits, its queries. This room's door to LanceDB and pyarrow.
 
 Whatever is written becomes visible in one commit or not at all. One process writes at a time, under a
 lock that the system takes from a process that dies; readers need no lock. This file knows no models.

@@ -4,4 +4,4 @@ from .app import create_app
 from .process import bound_socket, serve
 from .settings import ServerOptions, is_loopback
 
-__all__ = ["ServerOptions", "bound_socket", "create_app", "is_loopback", "serve"]
+__all__ = ["ServerOptions", "create_app", "serve"]

@@ -1,6 +1,6 @@
 """What embedding and reranking share: prompts to token ids, ids through an engine, rows to vectors.
 
-This room drives an engine through its seam, and knows neither llama.cpp nor files.
+This room drives an engine through its seam, and knows no llama.cpp and reads no files.
 """
 
 from .keywords import shows_keywords_of

@@ -3,5 +3,4 @@
 Nothing here knows where a model's file comes from or what its rows mean.
 """
 
-from .engine import LlamaEngine
-from .library import build_info, library, library_folder, supports_gpu, version
+from .library import library, library_folder, version

@@ -1,7 +1,6 @@
 """llama.cpp as a library: its log, its build, a loaded model, its tokenizer.
 
-Together with `llama`, which runs the model, this is the only door to llama_cpp. It is opened at
-first use, because importing it costs more than everything else in qsift.
+The only door to llama_cpp, opened at first use, because importing it costs more than everything else in qsift.
 """
 
 from __future__ import annotations
