@@ -30,6 +30,9 @@ NAMES = {
     "sentence-transformers fp32, batch 8": "sentence-transformers, float32, batches of 8",
     "sentence-transformers fp32, batch 32": "sentence-transformers, float32, batches of 32 (its default)",
     "torch bf16, batch 8": "torch, bfloat16, batches of 8",
+    "ONNX Runtime int8, batch 8": "ONNX Runtime, dynamic int8, batches of 8",
+    "OpenVINO, batch 8": "OpenVINO, bfloat16, batches of 8",
+    "OpenVINO int8, batch 8": "OpenVINO, int8 weights, batches of 8",
 }
 
 
@@ -150,20 +153,19 @@ def by_threads() -> None:
 
 
 def accelerator() -> None:
-    """The plug-in beside llama.cpp's own kernels and torch."""
-    lines = []
-    for row in rows("accelerator", workload="mix"):
-        single = rows("accelerator", workload="single33", peer=row["peer"], quant=row["quant"], accel=row["accel"])[-1]
-        mode = f", accelerator in {row['accel']}" if row["accel"] else ", llama.cpp's kernels"
-        name = f"qsift, {row['quant'].upper()}{mode}" if row["peer"] == "qsift" else NAMES[row["peer"]]
-        cells = (
-            f"{row['tokens_per_second']:.0f}",
-            f"{seconds(single) * 1e3:.0f} ms",
-            f"{row['peak_rss'] / 1e9:.2f} GB",
-        )
-        lines.append((name, *cells, f"{row['check']['min_cosine']:.5f}"))
+    """The plug-in beside llama.cpp's own kernels and other engines: a table for each machine, the newest first."""
     heads = ("", "tokens a second", "one text of 33 tokens", "peak memory", "smallest cosine to torch")
-    table(heads, lines, rows("accelerator", workload="mix")[-1])
+    places = [row["machine"] for row in rows("accelerator", workload="mix")]
+    for place in reversed([one for i, one in enumerate(places) if one not in places[:i]]):
+        lines = []
+        for row in rows("accelerator", workload="mix", machine=place):
+            same = {key: row[key] for key in ("machine", "peer", "quant", "accel")}
+            single = rows("accelerator", workload="single33", **same)[-1]
+            mode = f", accelerator in {row['accel']}" if row["accel"] else ", llama.cpp's kernels"
+            name = f"qsift, {row['quant'].upper()}{mode}" if row["peer"] == "qsift" else NAMES[row["peer"]]
+            speed, wait = f"{row['tokens_per_second']:.0f}", f"{seconds(single) * 1e3:.0f} ms"
+            lines.append((name, speed, wait, f"{row['peak_rss'] / 1e9:.2f} GB", f"{row['check']['min_cosine']:.5f}"))
+        table(heads, lines, row)
 
 
 def cache_types() -> None:
