@@ -80,7 +80,7 @@ def convert(
             keys = {
                 **general_keys(source.folder, source.name, source.tensors, source.task),
                 **model_keys(source.config, source.task),
-                **quant_keys(quant, source.task, source.instruction),
+                **quant_keys(quant, source.task, source.prompts, source.vocabulary.end_token),
                 **source.vocabulary.keys(source.task),
                 **template_keys(source.task),
             }

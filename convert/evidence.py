@@ -6,18 +6,14 @@ it names) and the architecture in config.json.
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .config import Config, read_json, read_json_object
 from qsift.errors import ConversionError
-from qsift.models import TASKS, Task
-
-logger = logging.getLogger("qsift.convert")
+from qsift.models import RELEASED_PROMPTS, TASKS, Prompts, Task
 
 _TASK_OF_MODULE: dict[str, Task] = {"Pooling": "embed", "LogitScore": "rerank"}
 _HARMLESS = ("Transformer", "Normalize")
@@ -106,20 +102,20 @@ def score_token_ids(folder: Path) -> tuple[int | None, int | None] | None:
     return None
 
 
-def find_instruction(folder: Path) -> str | None:
-    """Returns the instruction for queries that a fine-tune was saved with; None where there is none."""
+def find_prompts(folder: Path) -> Prompts:
+    """Returns what stands before texts to embed: what the checkpoint says, or Qwen3-Embedding's where it says nothing.
+
+    Raises:
+        ConversionError: config_sentence_transformers.json is malformed.
+    """
     path = folder / "config_sentence_transformers.json"
     if not path.exists():
-        return None
-    prompts = read_json_object(path).get("prompts")
-    query = prompts.get("query") if isinstance(prompts, dict) else None
-    if not query:
-        return None
-    match = re.fullmatch(r"Instruct: (.+)\nQuery:", str(query), re.DOTALL)
-    if match is None:
-        logger.warning("The query prompt %r has not Qwen3-Embedding's form; the default instruction is kept.", query)
-        return None
-    return match[1]
+        return RELEASED_PROMPTS
+    config = read_json_object(path)
+    try:
+        return Prompts.of(config.get("prompts", {}), config.get("default_prompt_name"))
+    except ValueError as error:
+        raise ConversionError([f"In {path.name} {error} Correct it, or download it again."]) from error
 
 
 def check_task(task: str | None) -> None:

@@ -23,6 +23,7 @@ from qsift.models import (
     RERANK_TEMPLATES,
     SCHEMES,
     Manifest,
+    Prompts,
     Task,
 )
 
@@ -117,11 +118,11 @@ def template_keys(task: Task) -> dict[str, Any]:
     return {"tokenizer.chat_template.rerank": text, "tokenizer.chat_templates": ["rerank"]}
 
 
-def quant_keys(quant: str, task: Task, instruction: str | None) -> dict[str, Any]:
+def quant_keys(quant: str, task: Task, prompts: Prompts | None, end_token: str) -> dict[str, Any]:
     """Returns the keys that differ from quant to quant, and qsift's own."""
     manifest = Manifest.for_task(task, quant)
-    if instruction is not None:
-        manifest = replace(manifest, instruction=instruction)
+    if task == "embed":
+        manifest = replace(manifest, prompts=prompts, end_token=end_token)
     return {
         "general.file_type": SCHEMES[quant].file_type,
         "general.quantization_version": 2,

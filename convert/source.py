@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from .checkpoint import FixedRows, open_tensors
 from .config import Config
-from .evidence import find_instruction, find_task, score_token_ids
+from .evidence import find_prompts, find_task, score_token_ids
 from .metadata import model_name
 from .tensors import Tensor, map_tensors, rerank_head
 from .vocab import Vocabulary
 from qsift.errors import ConversionError
-from qsift.models import HEAD_WEIGHT, RERANK_LABELS, Task
+from qsift.models import HEAD_WEIGHT, RERANK_LABELS, Prompts, Task
 
 Value = TypeVar("Value")
 
@@ -30,7 +30,7 @@ class Source:
         task: what it is for.
         vocabulary: its tokens.
         tensors: what the GGUF will hold, in order; values still lie in the checkpoint.
-        instruction: the instruction that it was saved with; None for the default.
+        prompts: what stands before the texts of an embedding model; None for a reranker.
     """
 
     folder: Path
@@ -39,7 +39,7 @@ class Source:
     task: Task
     vocabulary: Vocabulary
     tensors: tuple[Tensor, ...]
-    instruction: str | None
+    prompts: Prompts | None
 
     @classmethod
     def read(cls, folder: Path, task: Task | None) -> Source:
@@ -64,7 +64,7 @@ class Source:
         if config is None:
             raise ConversionError(problems)
         found_task = attempt(lambda: find_task(folder, config, task))
-        instruction = attempt(lambda: find_instruction(folder)) if found_task == "embed" else None
+        prompts = attempt(lambda: find_prompts(folder)) if found_task == "embed" else None
         tensors = attempt(lambda: map_tensors(stored, config)) if stored else None
         if found_task == "rerank" and stored and tensors and vocabulary:
             attempt(lambda: _check_score_ids(folder, vocabulary))
@@ -73,7 +73,7 @@ class Source:
                 tensors = (*tensors, Tensor(HEAD_WEIGHT, FixedRows(head)))
         if problems or not (found_task and vocabulary and tensors):
             raise ConversionError(problems)
-        return cls(folder, model_name(folder, config), config, found_task, vocabulary, tensors, instruction)
+        return cls(folder, model_name(folder, config), config, found_task, vocabulary, tensors, prompts)
 
 
 def _check_score_ids(folder: Path, vocabulary: Vocabulary) -> None:

@@ -37,11 +37,13 @@ class Vocabulary:
         tokens: texts by id, in the letters of byte-level BPE.
         types: llama.cpp's token type by id.
         merges: the merges by rank, their two parts joined by a space.
+        end_token: what the tokenizer puts behind a text, "" for nothing.
     """
 
     tokens: tuple[str, ...]
     types: tuple[int, ...]
     merges: tuple[str, ...]
+    end_token: str
 
     @classmethod
     def read(cls, folder: Path, *, rows: int | None = None) -> Vocabulary:
@@ -53,7 +55,8 @@ class Vocabulary:
             ConversionError: missing, damaged, not Qwen's, or larger than the embedding matrix.
         """
         tokenizer = read_json_object(folder / "tokenizer.json")
-        problems = _foreign(tokenizer)
+        end_token, added = _end_token(tokenizer.get("post_processor"))
+        problems = _foreign(tokenizer) + added
         if problems:
             raise ConversionError(problems)
         model = tokenizer["model"]
@@ -62,10 +65,11 @@ class Vocabulary:
         tokens = [places.get(i, f"[PAD{i}]") for i in range(rows)]
         merges = _merges(model.get("merges"), frozenset(model["vocab"]))
         known = set(tokens)
-        missing = [text for text in (END_OF_TEXT, _END_OF_TURN, *_BYTE_LETTERS) if text not in known]
+        needed = dict.fromkeys((END_OF_TEXT, _END_OF_TURN, end_token or END_OF_TEXT, *_BYTE_LETTERS))
+        missing = [text for text in needed if text not in known]
         if missing:
             raise ConversionError([f"tokenizer.json has no token {listed(map(repr, missing))}. {_ADVICE}"])
-        return cls(tuple(tokens), tuple(types.get(i, UNUSED) for i in range(rows)), tuple(merges))
+        return cls(tuple(tokens), tuple(types.get(i, UNUSED) for i in range(rows)), tuple(merges), end_token)
 
     def id_of(self, text: str) -> int:
         """Returns the id of a token; raises ConversionError if there is none with this text."""
@@ -77,18 +81,19 @@ class Vocabulary:
     def keys(self, task: Task) -> dict[str, Any]:
         """Returns the ``tokenizer.`` keys of a GGUF."""
         end_of_text = self.id_of(END_OF_TEXT)
+        # The end token of an embedded text; a reranker's turn ends with its own.
+        end = (self.end_token or END_OF_TEXT) if task == "embed" else _END_OF_TURN
         return {
             "tokenizer.ggml.model": "gpt2",
             "tokenizer.ggml.pre": "qwen2",
             "tokenizer.ggml.tokens": list(self.tokens),
             "tokenizer.ggml.token_type": list(self.types),
             "tokenizer.ggml.merges": list(self.merges),
-            # The end token of an embedded text; a reranker's turn ends with its own.
-            "tokenizer.ggml.eos_token_id": end_of_text if task == "embed" else self.id_of(_END_OF_TURN),
+            "tokenizer.ggml.eos_token_id": self.id_of(end),
             "tokenizer.ggml.padding_token_id": end_of_text,
             "tokenizer.ggml.bos_token_id": end_of_text,
             "tokenizer.ggml.add_bos_token": False,
-            "tokenizer.ggml.add_eos_token": task == "embed",
+            "tokenizer.ggml.add_eos_token": task == "embed" and self.end_token != "",
         }
 
 
@@ -142,6 +147,23 @@ def _is_qwens_pre_tokenizer(steps: list[Mapping[str, Any]]) -> bool:
         and not letters.get("add_prefix_space")
         and not letters.get("use_regex", True)
     )
+
+
+def _end_token(post_processor: object) -> tuple[str, list[str]]:
+    """Returns the token that stands behind every text, and a sentence where something else is done to texts."""
+    steps = [step for step in _steps(post_processor, "processors") if step.get("type") != "ByteLevel"]
+    singles = [step.get("single") for step in steps if step.get("type") == "TemplateProcessing"]
+    if not steps:
+        return "", []
+    if len(steps) == len(singles) == 1 and isinstance(singles[0], list):
+        parts = [part for part in singles[0] if isinstance(part, dict)]
+        names = [part["SpecialToken"].get("id") for part in parts if isinstance(part.get("SpecialToken"), dict)]
+        if len(parts) == len(singles[0]) and "Sequence" in parts[0] and len(names) == len(parts) - 1 <= 1:
+            return (str(names[0]) if names else ""), []
+    return "", [
+        "The post-processor in tokenizer.json does something else than to put one token, or none, behind a text, "
+        f"which a GGUF cannot carry. {_ADVICE}"
+    ]
 
 
 def _tokens(model: Mapping[str, Any], added: object, rows: int | None) -> tuple[dict[int, str], dict[int, int]]:

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch.nn.functional import normalize
 
 from .model import Qwen3
-from qsift.models import END_OF_TEXT, RERANK_LABELS, RERANK_TEMPLATES, query_prompt
+from qsift.models import END_OF_TEXT, RELEASED_PROMPTS, RERANK_LABELS, RERANK_TEMPLATES
 
 
 class Encoder:
@@ -52,11 +52,11 @@ class Encoder:
     @cached_property
     def query_start(self) -> list[int]:
         """What every query begins with. The colon is not in it: it is one pre-token with the query's first word."""
-        return self.ids([query_prompt("").body.removesuffix(":")])[0]
+        return self.ids([RELEASED_PROMPTS.texts["query"].removesuffix(":")])[0]
 
     def queries(self, texts: Sequence[str], *, most: int) -> list[list[int]]:
         """Returns the ids of queries after `query_start`, as `documents` does."""
-        found = self.ids([query_prompt(text).body for text in texts])
+        found = self.ids([RELEASED_PROMPTS.texts["query"] + text for text in texts])
         return [[*ids[: most - 1], self.end] for ids in _without(self.query_start, found)]
 
     @cached_property

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .engine import Engine, EngineOptions, TokenIds, load_engine
-from .models import MIN_DIM, QUERY_INSTRUCTION, ModelFile, Prompt, document_prompt, query_prompt
+from .models import END_OF_TEXT, MIN_DIM, RELEASED_PROMPTS, EmbedTemplate, ModelFile, Prompt
 from .text import (
     Encoded,
     LoadedModel,
@@ -32,9 +32,19 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+class PromptOptions(TypedDict, total=False):
+    """What `Embedder.token_ids` takes beside the text."""
+
+    instruction: str | None
+    prompt_name: str | None
+    prompt: str | None
+
+
 class EncodeOptions(TypedDict, total=False):
     """What `Embedder.encode` takes beside texts and instruction, for whatever hands it on."""
 
+    prompt_name: str | None
+    prompt: str | None
     truncate_dim: int | None
     normalize_embeddings: bool
     precision: Precision
@@ -51,14 +61,16 @@ class Embedder(LoadedModel):
     Attributes:
         file: the facts of the model's file.
         engine: what runs it.
-        instruction: the instruction that queries carry by default.
+        prompts: what stands before queries, documents and other texts, by name.
     """
 
     def __init__(self, engine: Engine, tokenizer: Tokenizer, file: ModelFile) -> None:
         """Wraps an engine that gives hidden states; `load` makes one."""
         super().__init__(engine, tokenizer, file, n_outputs=file.width)
-        self.instruction = file.manifest.instruction if file.manifest else QUERY_INSTRUCTION
-        self._min_dim = min(file.manifest.min_dim if file.manifest and file.manifest.min_dim else MIN_DIM, file.width)
+        manifest = file.manifest
+        self.prompts = manifest.prompts if manifest and manifest.prompts else RELEASED_PROMPTS
+        self._end = END_OF_TEXT if manifest is None or manifest.end_token is None else manifest.end_token
+        self._min_dim = min(manifest.min_dim if manifest and manifest.min_dim else MIN_DIM, file.width)
 
     @classmethod
     def load(cls, model: str | os.PathLike[str], *, options: EngineOptions | None = None) -> Embedder:
@@ -93,6 +105,8 @@ class Embedder(LoadedModel):
         texts: Any,
         *,
         instruction: str | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
         truncate_dim: int | None = None,
         normalize_embeddings: bool = True,
         precision: Precision = "float32",
@@ -100,11 +114,13 @@ class Embedder(LoadedModel):
         truncate: bool = True,
         show_progress_bar: bool = False,
     ) -> Any:
-        """Returns the vectors of texts.
+        """Returns the vectors of texts, which are queries with an instruction, and stand bare without a prompt.
 
         Args:
             texts: a str, a list (or another sized collection in order) of str, or an iterator of str.
-            instruction: None leaves the texts bare, as documents are; a sentence makes queries of them.
+            instruction: one sentence, which takes the place of that in the prompt; without another, "query".
+            prompt_name: which of `prompts` stands before the texts; None takes the model's default, mostly none.
+            prompt: what stands before them instead, to the letter; control tokens in it count. Wins over a name.
             truncate_dim: width to cut to, from 32 to the full one (Matryoshka); None keeps it.
             normalize_embeddings: whether rows get length 1, after cutting.
             precision: "float32", "int8", "uint8", "binary" or "ubinary"; see `vectors.quantize`.
@@ -118,7 +134,8 @@ class Embedder(LoadedModel):
             otherwise. An empty list gives (0, dim); an empty text is embedded like any other.
 
         Raises:
-            TypeError, ValueError: not a text, a lone surrogate, a width out of range; names the index.
+            TypeError, ValueError: not a text, a lone surrogate, a width out of range, an empty text where the
+                model's tokenizer adds no end token; names the index. No such prompt, or no place for an instruction.
             InputTooLongError: too long, and ``truncate`` is False.
             NonFiniteError, EngineError: from the engine.
         """
@@ -126,31 +143,32 @@ class Embedder(LoadedModel):
         finish = self._finish(truncate_dim, normalize_embeddings, precision)
         single = isinstance(texts, str)
         items = [texts] if single else texts if isinstance(texts, Iterator) else as_list(texts, "texts")
-        to_prompt = _prompt_maker(instruction)
+        to_prompt = self._template(instruction, prompt_name, prompt).prompt
         vectors = self._results(items, check_text, to_prompt, finish, limit, show_progress=show_progress_bar)
         return vectors[0] if single else vectors
 
     @shows_keywords_of(encode)
     def encode_query(self, texts: Any, *, instruction: str | None = None, **options: Unpack[EncodeOptions]) -> Any:
-        """Returns the vectors of queries, each behind an instruction.
+        """Returns the vectors of queries: `encode` with the prompt "query" where no other is named.
 
         Args:
             texts: as `encode`.
-            instruction: one sentence that says what to search for; None takes the model's default.
+            instruction: one sentence that says what to search for; None takes the prompt's own.
             **options: as `encode`.
         """
-        return self.encode(texts, instruction=self.instruction if instruction is None else instruction, **options)
+        return self.encode(texts, instruction=instruction, **_named("query", options))
 
     @shows_keywords_of(encode, but="instruction")
     def encode_document(self, texts: Any, **options: Unpack[EncodeOptions]) -> Any:
-        """Returns the vectors of documents, which stand bare; arguments and results as `encode`."""
-        return self.encode(texts, **options)
+        """Returns the vectors of documents: `encode` with the prompt "document", mostly none, if no other is named."""
+        return self.encode(texts, **_named("document", options))
 
     def prepare(
         self,
         texts: Sequence[str | TokenIds],
         *,
         instruction: str | None = None,
+        prompt_name: str | None = None,
         max_tokens: int | None = None,
         truncate: bool = True,
     ) -> list[Encoded]:
@@ -161,14 +179,14 @@ class Embedder(LoadedModel):
 
         Args:
             texts: strs, or (n,) int32 ids of this model's tokenizer; an end token behind them is optional.
-            instruction, max_tokens, truncate: as `encode`.
+            instruction, prompt_name, max_tokens, truncate: as `encode`.
 
         Raises:
-            TypeError, ValueError: not a text, a lone surrogate, an id outside the vocabulary; names the index.
+            TypeError, ValueError: as `encode`, or an id outside the vocabulary; names the index.
             InputTooLongError: too long, and ``truncate`` is False.
         """
         limit = length_limit(self.engine, max_tokens, truncate=truncate, kind="Text")
-        to_prompt = _prompt_maker(instruction)
+        to_prompt = self._template(instruction, prompt_name).prompt
         encoded = []
         for index, text in enumerate(texts):
             ids = self._text_ids(text, index) if isinstance(text, np.ndarray) else None
@@ -191,15 +209,27 @@ class Embedder(LoadedModel):
         """Returns the (n, m) cosines of the rows of ``a`` with the rows of ``b``; see `vectors.similarity`."""
         return similarity(a, b, precision)
 
-    def token_ids(self, text: str, *, instruction: str | None = None) -> TokenIds:
-        """Returns what the model sees of a text: (n,) int32, the end token included."""
-        text = check_text(text, 0)
-        prompt = document_prompt(text) if instruction is None else query_prompt(text, instruction)
-        return self._encoder.encode(prompt).ids
+    def token_ids(
+        self, text: str, *, instruction: str | None = None, prompt_name: str | None = None, prompt: str | None = None
+    ) -> TokenIds:
+        """Returns what the model sees of a text: (n,) int32, prompt and end token included; arguments as `encode`."""
+        return self._encoder.encode(self._template(instruction, prompt_name, prompt).prompt(check_text(text, 0))).ids
 
-    def token_count(self, text: str, *, instruction: str | None = None) -> int:
-        """Returns how many tokens the model sees of a text, the end token included."""
-        return len(self.token_ids(text, instruction=instruction))
+    @shows_keywords_of(token_ids)
+    def token_count(self, text: str, **options: Unpack[PromptOptions]) -> int:
+        """Returns how many tokens the model sees of a text; arguments as `token_ids`."""
+        return len(self.token_ids(text, **options))
+
+    def _template(self, instruction: str | None, prompt_name: str | None, prompt: str | None = None) -> EmbedTemplate:
+        """Returns what stands around each text."""
+        for kind, text in (("Instruction", instruction), ("Prompt", prompt)):
+            if text is not None:
+                check_text(text, 0, kind=kind)
+        if prompt is not None and prompt_name is not None:
+            warnings.warn(f"prompt and prompt_name are both given; the prompt {prompt!r} is taken.", stacklevel=4)
+        own, users = self.prompts.before(name=prompt_name, prompt=prompt, instruction=instruction)
+        head, rest = self._encoder.split(own)
+        return EmbedTemplate(head, rest + users, self._end)
 
     def _finish(
         self, truncate_dim: int | None, normalized: bool, precision: Precision
@@ -220,11 +250,12 @@ class Embedder(LoadedModel):
             raise ValueError(
                 f"Text {index} holds the token id {outside[0]}; this model's ids go from 0 to {self.file.n_vocab - 1}."
             )
-        end = self._encoder.encode(document_prompt("")).ids[-1]
-        return ids[:-1] if len(ids) and ids[-1] == end else ids
+        end = self._encoder.encode(Prompt("", "", self._end)).ids
+        return ids[:-1] if len(end) and np.array_equal(ids[-1:], end) else ids
 
 
-def _prompt_maker(instruction: str | None) -> Callable[[str], Prompt]:
-    if instruction is None:
-        return document_prompt
-    return partial(query_prompt, instruction=check_text(instruction, 0, kind="Instruction"))
+def _named(name: str, options: EncodeOptions) -> EncodeOptions:
+    """Returns the options with the name of a prompt, unless they bring a prompt."""
+    if options.get("prompt_name") is None and options.get("prompt") is None:
+        return {**options, "prompt_name": name}
+    return options

@@ -12,7 +12,7 @@ from independent import change_json, gguf_keys
 from qsift.convert import convert
 from qsift.models.manifest import Manifest
 from qsift.models.model_file import ModelFile
-from qsift.models.prompts import RERANK_HEAD, RERANK_TAIL
+from qsift.models.prompts import RELEASED_PROMPTS, RERANK_HEAD, RERANK_TAIL, Prompts
 
 CARD = """---
 license: apache-2.0
@@ -67,10 +67,11 @@ def test_every_key_of_an_embedding_file(tmp_path: Path) -> None:
         "qwen3.rope.freq_base": 1e6,
         "qwen3.rope.dimension_count": 16,
         "qwen3.pooling_type": 3,
-        "qsift.format": 1,
+        "qsift.format": 2,
         "qsift.task": "embed",
         "qsift.quant": "q6_k",
-        "qsift.instruction": "Given a web search query, retrieve relevant passages that answer the query",
+        "qsift.prompts": json.dumps({"query": RELEASED_PROMPTS.texts["query"], "document": ""}),
+        "qsift.end_token": "<|endoftext|>",
         "qsift.min_dim": 32,
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "qwen2",
@@ -134,15 +135,7 @@ def test_qsift_reads_its_own_task_widths_and_prompts_back(tmp_path: Path) -> Non
     (checkpoint / "config_sentence_transformers.json").write_text(json.dumps(prompts))
     file = ModelFile.open(convert(checkpoint, tmp_path)[0])
     assert (file.task, file.width, file.n_layers, file.max_tokens, file.quant) == ("embed", 64, 3, 4096, "q8_0")
-    assert file.manifest == Manifest("embed", "q8_0", instruction="Find the recipe", min_dim=32)
-
-
-def test_a_query_prompt_of_another_form_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    checkpoint = write_checkpoint(tmp_path / "m")
-    (checkpoint / "config_sentence_transformers.json").write_text('{"prompts": {"query": "query: "}}')
-    file = ModelFile.open(convert(checkpoint, tmp_path)[0])
-    assert file.manifest == Manifest.for_task("embed", "q8_0")
-    assert "'query: '" in caplog.text
+    assert file.manifest == Manifest("embed", "q8_0", Prompts.instructed("Find the recipe"), "<|endoftext|>", 32)
 
 
 def test_merges_as_texts_and_as_pairs_give_the_same_file(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_kept_instruction_gives_the_vectors_of_an_engine_that_keeps_none(
 def test_a_query_costs_its_own_tokens_once_its_instruction_is_kept(embedder: Embedder, decoded: list[int]) -> None:
     cold(embedder)
     embedder.encode_query("first")
-    whole = embedder.token_count("second query", instruction=embedder.instruction)
+    whole = embedder.token_count("second query", prompt_name="query")
     decoded.clear()
     embedder.encode_query("second query")
     assert sum(decoded) <= 4 < whole, "a colon, two words and the end token"
@@ -229,7 +229,7 @@ def test_nan_in_a_call_costs_the_kept_part_and_nothing_else(gguf: Gguf, tmp_path
     data[row : row + 4] = np.float32(np.nan).tobytes()
     path.write_bytes(data)
     with Embedder.load(path) as embedder:
-        for instruction in (embedder.instruction, "X is in what is kept"):
+        for instruction in (None, "X is in what is kept"):
             with pytest.raises(NonFiniteError):
                 embedder.encode_query(["fine", "X marks it"], instruction=instruction)
             assert np.array_equal(embedder.encode_query(["fine", "also fine"]), expected)

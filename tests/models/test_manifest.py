@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,20 +10,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qsift.models.manifest import Manifest
+from qsift.models.prompts import Prompts
 
+PROMPTS = st.builds(Prompts.of, st.dictionaries(st.text(max_size=8), st.text(max_size=20)))
 MANIFESTS = st.builds(
     Manifest,
-    task=st.sampled_from(["embed", "rerank"]),
+    task=st.just("embed"),
+    quant=st.text(max_size=8),
+    prompts=PROMPTS | PROMPTS.map(lambda prompts: replace(prompts, default=min(prompts.texts))),
+    end_token=st.sampled_from(["", "<|endoftext|>", "<|im_end|>"]),
+    min_dim=st.none() | st.integers(1, 4096),
+) | st.builds(
+    Manifest,
+    task=st.just("rerank"),
     quant=st.text(max_size=8),
     instruction=st.text(max_size=20),
     template=st.none() | st.sampled_from(["card", "evaluation"]),
-    min_dim=st.none() | st.integers(1, 4096),
 )
 
 
 @given(MANIFESTS)
 def test_keys_come_back_as_they_were_written(manifest: Manifest) -> None:
     assert Manifest.from_keys(manifest.to_keys() | {"general.name": "other"}) == manifest
+
+
+def test_a_file_of_the_first_format_has_the_released_prompts_and_its_own_instruction() -> None:
+    keys = {"qsift.format": 1, "qsift.task": "embed", "qsift.quant": "q8_0", "qsift.min_dim": 32}
+    assert Manifest.from_keys(keys) == Manifest.for_task("embed", "q8_0")
+    found = Manifest.from_keys(keys | {"qsift.instruction": "Find it"})
+    assert found and found.prompts == Prompts({"query": "Instruct: Find it\nQuery:", "document": ""})
+    assert found.end_token == "<|endoftext|>"
 
 
 def test_a_file_without_our_keys_has_none() -> None:
@@ -32,7 +49,11 @@ def test_a_file_without_our_keys_has_none() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"qsift.format": 2}, "Upgrade qsift"),
+        ({"qsift.format": 3}, "Upgrade qsift"),
+        ({"qsift.prompts": "{"}, r"qsift.prompts cannot be read \(Expecting"),
+        ({"qsift.prompts": '{"query": 3}'}, "the prompt 'query' is 3"),
+        ({"qsift.default_prompt_name": "sts"}, "default_prompt_name is 'sts'"),
+        ({"qsift.end_token": 1}, "wrong type"),
         ({"qsift.task": "chat"}, "allowed are embed, rerank"),
         ({"qsift.task": None}, "allowed are embed, rerank"),
         ({"qsift.quant": 8}, "wrong type"),

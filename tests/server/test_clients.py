@@ -80,7 +80,7 @@ def test_openai_gets_queries_by_an_extension(
 ) -> None:
     answer = openai_client.embeddings.create(model="demo-embedding", input=QUERY, extra_body=extra)
     assert_same_vectors(answer.data[0].embedding, embedder.encode_query(QUERY, instruction=instruction))
-    assert answer.usage.total_tokens == embedder.token_count(QUERY, instruction=instruction or embedder.instruction)
+    assert answer.usage.total_tokens == embedder.token_count(QUERY, prompt_name="query", instruction=instruction)
 
 
 def test_openai_may_send_token_ids(openai_client: openai.OpenAI, embedder: Embedder) -> None:

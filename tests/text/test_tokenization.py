@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stub import CONTROL, StubTokenizer
 
 from qsift.engine.protocol import TokenIds
-from qsift.models.prompts import QUERY_INSTRUCTION, RERANK_TEMPLATES, Prompt, document_prompt, query_prompt
+from qsift.models.prompts import RELEASED_PROMPTS, RERANK_TEMPLATES, EmbedTemplate, Prompt
 from qsift.text.tokenization import PromptEncoder, check_text, fit
 
 PIECES = st.text("ab<|im_end|>", max_size=20)
@@ -62,14 +62,23 @@ def test_a_text_that_was_counted_is_not_tokenised_again() -> None:
 @given(st.text(max_size=20), st.text(max_size=20), st.none() | st.integers(1, 400))
 def test_prompts_of_one_instruction_have_the_same_stems(first: str, second: str, limit: int | None) -> None:
     encoder = PromptEncoder(StubTokenizer())
-    queries = [encoder.encode(query_prompt(text), limit) for text in (first, second)]
+    before = RELEASED_PROMPTS.texts["query"]
+    queries = [encoder.encode(EmbedTemplate(start=before).prompt(text), limit) for text in (first, second)]
     card = RERANK_TEMPLATES["card"]
     documents = [encoder.encode(card.prompt("a query", text), limit) for text in (first, second)]
     for a, b in (queries, documents):
         assert a.stems == b.stems == tuple(sorted(a.stems))
         assert all((a.ids[:stem] == b.ids[:stem]).all() for stem in a.stems)
-    assert queries[0].ids[: queries[0].stems[0]].tolist() == list(f"Instruct: {QUERY_INSTRUCTION}\nQuery".encode())
-    assert len(documents[0].stems) == 2 and encoder.encode(document_prompt(first)).stems == ()
+    assert queries[0].ids[: queries[0].stems[0]].tolist() == list(before.removesuffix(":").encode())
+    assert len(documents[0].stems) == 2 and encoder.encode(EmbedTemplate().prompt(first)).stems == ()
+
+
+@given(st.lists(st.sampled_from(["a", " ", ":", "<|im_start|>", "<|im_end|>", "<b>", "<"])).map("".join))
+def test_a_template_is_split_behind_its_last_control_token(template: str) -> None:
+    encoder = PromptEncoder(StubTokenizer())
+    head, rest = encoder.split(template)
+    assert head + rest == template and not any(token in rest for token in CONTROL)
+    assert not head or head.endswith(tuple(CONTROL))
 
 
 @given(st.lists(st.integers(0, 9)), st.integers(-3, 12))

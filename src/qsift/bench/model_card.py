@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .parity import DOCUMENTS, QUERIES
-from qsift.models import END_OF_TEXT, RERANK_TEMPLATES, Manifest, Task, query_prompt
+from qsift.models import RERANK_TEMPLATES, Manifest, Task
 
 _PIPELINES: dict[Task, str] = {"embed": "feature-extraction", "rerank": "text-ranking"}
 _LOADERS: dict[Task, str] = {"embed": "Embedder", "rerank": "Reranker"}
@@ -137,11 +137,13 @@ def _sample(task: Task) -> str:
 
 
 def _prompts(manifest: Manifest) -> str:
-    if manifest.task == "embed":
-        query = query_prompt("{query}", manifest.instruction).body.replace("\n", "\\n")
+    if manifest.prompts:
+        shown = {name: text.replace("\n", "\\n") for name, text in manifest.prompts.texts.items()}
+        rows = "\n".join(f"| {name} | `{text}{{text}}` |" for name, text in shown.items())
+        end = f"the token `{manifest.end_token}` stands" if manifest.end_token else "nothing stands"
         return (
-            f"A query is `{query}`, where `\\n` is a line break; a document is the bare text. Both end with the token "
-            f"`{END_OF_TEXT}`, whose hidden state, normalised, is the embedding (last-token pooling)."
+            f"| prompt | what the model sees |\n|---|---|\n{rows}\n\n`\\n` is a line break, and behind each text "
+            f"{end}. The hidden state of the last token, normalised, is the embedding."
         )
     prompt = RERANK_TEMPLATES[manifest.template or "card"].prompt("{query}", "{document}", manifest.instruction)
     return (

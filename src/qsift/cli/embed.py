@@ -22,6 +22,10 @@ from qsift.text import PRECISIONS
 @text_options
 @click.option("--query/--document", "is_query", default=False, help="What the texts are.  [default: documents]")
 @click.option("--instruction", help="What queries search for, one sentence.  [default: the model's]")
+@click.option(
+    "--prompt-name", metavar="NAME", help="Which of the model's prompts (qsift info) stands before each text."
+)
+@click.option("--prompt", metavar="TEXT", help="What stands before each text, to the letter.")
 @click.option("--dim", type=int, help="Width to cut to, from 32 (Matryoshka).  [default: the full one]")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="float32", show_default=True)
 @click.option("--normalize/--no-normalize", " /--raw", default=True, show_default=True, help="Give rows length 1.")
@@ -42,19 +46,19 @@ def embed(model: str, texts: tuple[str, ...], **options: Any) -> None:
     column of texts, and OUT, a folder for Parquet or a Lance dataset, gets all its columns and "vector". Run it again
     to go on where it was stopped.
     """
-    if options["instruction"] is not None and not options["is_query"]:
-        raise click.UsageError("--instruction is for queries, and documents stand bare. Add --query.")
+    name = _prompt_name(options)
     if options["ray"] is not None:
-        embed_with_ray(model, texts, options)
+        embed_with_ray(model, texts, options | {"prompt_name": name})
         return
     if options["actors"] is not None:
         raise click.UsageError("--actors is for --ray, which divides the work among them.")
     source, form, output = texts_of(texts, options), _format(options), options["output"]
     with Embedder.load(model, options=engine(options)) as embedder:
-        instruction = embedder.instruction if options["instruction"] is None else options["instruction"]
         encode = partial(
             embedder.encode,
-            instruction=instruction if options["is_query"] else None,
+            instruction=options["instruction"],
+            prompt_name=name,
+            prompt=options["prompt"],
             truncate_dim=options["dim"],
             normalize_embeddings=options["normalize"],
             precision=options["precision"],
@@ -70,6 +74,17 @@ def embed(model: str, texts: tuple[str, ...], **options: Any) -> None:
                 write_jsonl(rows, file, with_text=options["with_text"])
             else:
                 write_table(rows, file)
+
+
+def _prompt_name(options: dict[str, Any]) -> str | None:
+    """Returns the name of the prompt that stands before the texts; None where its text is given."""
+    query, name, prompt = options["is_query"], options["prompt_name"], options["prompt"]
+    given = [("--query", query), ("--prompt-name", name is not None), ("--prompt", prompt is not None)]
+    if len(several := [option for option, there in given if there]) > 1:
+        raise click.UsageError(f"{' and '.join(several)} all say what stands before the texts. Give one of them.")
+    if options["instruction"] is not None and not several:
+        raise click.UsageError("--instruction is for queries, and documents stand bare. Add --query.")
+    return "query" if query else name if name is not None or prompt is not None else "document"
 
 
 def _format(options: dict[str, Any]) -> str:

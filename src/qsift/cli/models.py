@@ -103,7 +103,14 @@ def info(model: str, as_json: bool) -> None:
         del facts["labels"], facts["score_source"]
     names = {"n_layers": "layers", "n_vocab": "vocabulary", "max_tokens": "context", "nbytes": "bytes"}
     rows = {names.get(name, name.replace("_", " ")): value for name, value in facts.items()}
-    print_facts(rows | {name: value for name, value in manifest.items() if name not in facts})
+    prompts = manifest.pop("prompts", None)
+    rows |= {
+        name.replace("_", " "): value for name, value in manifest.items() if name not in facts and value is not None
+    }
+    if prompts:
+        rows |= {f"prompt {name!r}": repr(text) for name, text in prompts["texts"].items()}
+        rows["default prompt"] = prompts["default"]
+    print_facts(rows)
 
 
 def _facts(spec: ModelSpec, kept: list[StoredModel]) -> dict[str, Any]:

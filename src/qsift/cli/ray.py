@@ -9,8 +9,6 @@ import click
 
 from .console import tell
 from .options import engine, shows_progress
-from qsift.hub import open_model
-from qsift.models import QUERY_INSTRUCTION
 
 LOCAL = "local"
 _ADDRESS = re.compile(r"local|auto|ray://.+|[^/\\\s]+:\d+")
@@ -34,10 +32,6 @@ def embed_with_ray(model: str, paths: tuple[str, ...], options: dict[str, Any]) 
     _refuse_others(paths, options)
     from qsift.integrations import ray
 
-    instruction = options["instruction"]
-    if options["is_query"] and instruction is None:
-        manifest = open_model(model, "embed").manifest
-        instruction = manifest.instruction if manifest else QUERY_INSTRUCTION
     source, target = paths
     address = None if options["ray"] == LOCAL else options["ray"]
     done = ray.embed_files(
@@ -46,7 +40,8 @@ def embed_with_ray(model: str, paths: tuple[str, ...], options: dict[str, Any]) 
         model=model,
         pool=ray.Pool(actors=options["actors"], threads=options["threads"], address=address),
         column=options["field"],
-        instruction=instruction,
+        instruction=options["instruction"],
+        prompt_name=options["prompt_name"],
         truncate_dim=options["dim"],
         options=engine(options),
         on_progress=_told if shows_progress(options) else None,
@@ -71,6 +66,7 @@ def _refuse_others(paths: tuple[str, ...], options: dict[str, Any]) -> None:
         "--no-truncate": not options["truncate"],
         "--no-normalize": not options["normalize"],
         "--precision": options["precision"] != "float32",
+        "--prompt": options["prompt"] is not None,
     }
     if given := [name for name, value in taken.items() if value]:
         raise click.UsageError(f"{', '.join(given)} cannot be used with --ray, which reads and writes tables.")

@@ -32,7 +32,9 @@ class Vectors:
         model: a path or a name, as `qsift.Embedder.load` takes it; it must mean the same on every machine.
         column: the column of texts.
         output: the new column.
-        instruction: None leaves the texts bare, as documents are; a sentence makes queries of them.
+        instruction: one sentence, which makes queries of the texts; None leaves the prompt's own.
+        prompt_name: which of the model's prompts stands before them; None means "document", or "query" with an
+            instruction.
         truncate_dim: width to cut to, from 32; None keeps the full one.
         options: device, cache and so on; threads come from the pool unless they stand here.
     """
@@ -41,16 +43,20 @@ class Vectors:
     column: str = "text"
     output: str = "vector"
     instruction: str | None = None
+    prompt_name: str | None = None
     truncate_dim: int | None = None
     options: EngineOptions | None = None
 
     def load(self, threads: int) -> AddColumn:
         """Loads the model, and returns what adds the column; raises as `qsift.Embedder.load`."""
         embedder = LazyModel(Embedder, self.model, options=_with_threads(self.options, threads))()
+        name = self.prompt_name or ("document" if self.instruction is None else "query")
 
         def add(table: pa.Table) -> pa.Table:
             texts = texts_of(table, self.column)
-            rows = embedder.encode(texts, instruction=self.instruction, truncate_dim=self.truncate_dim)
+            rows = embedder.encode(
+                texts, instruction=self.instruction, prompt_name=name, truncate_dim=self.truncate_dim
+            )
             flat = pa.array(rows.reshape(-1), pa.float32())
             return _appended(table, self.output, pa.FixedSizeListArray.from_arrays(flat, rows.shape[1]))
 

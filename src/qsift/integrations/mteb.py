@@ -1,7 +1,8 @@
 """MTEB: its encoder and its cross-encoder, for ``mteb.evaluate``.
 
 Each task's own instruction stands before the queries, and before all texts of tasks that know no
-sides; documents stand bare.
+sides; documents stand behind the model's prompt for them, mostly none. A model whose prompt for queries has no place
+for an instruction gets that prompt instead.
 """
 
 from __future__ import annotations
@@ -80,11 +81,14 @@ class QsiftEncoder(AbsEncoder):
         **kwargs: Any,
     ) -> NDArray[np.float32]:
         """Returns the vectors of all texts of a DataLoader, (n, dim) float32 of length 1, in their order."""
-        bare = prompt_type == PromptType.document
-        instruction = None if bare else self.get_instruction(task_metadata, prompt_type) or None
-        rows: NDArray[np.float32] = self._embedder().encode(
+        embedder, is_document = self._embedder(), prompt_type == PromptType.document
+        instruction = None if is_document else self.get_instruction(task_metadata, prompt_type) or None
+        if embedder.prompts.instruction is None:
+            instruction = None  # a model with another prompt for queries was trained without the tasks' sentences
+        rows: NDArray[np.float32] = embedder.encode(
             _column(inputs, "text"),
             instruction=instruction,
+            prompt_name=None if instruction or prompt_type is None else prompt_type.value,
             truncate_dim=self._truncate_dim,
             show_progress_bar=show_progress_bar,
         )

@@ -80,7 +80,7 @@ def embed(dataset: Dataset, *, model: str, column: str = "text", pool: Pool | No
         model: a path or a name, as `qsift.Embedder.load` takes it; it must mean the same on every machine.
         column: the column of texts.
         pool: actors, threads and GPUs; None divides the cluster.
-        settings: output, instruction, truncate_dim, options, as `columns.Vectors` has them.
+        settings: output, instruction, prompt_name, truncate_dim, options, as `columns.Vectors` has them.
 
     Raises:
         TypeError: a setting that does not exist.
@@ -123,7 +123,7 @@ def embed_files(
         pool: as `embed`.
         partition_rows: rows that are computed again at most where a job was stopped; it belongs to the job.
         on_progress: called with the rows that are done and all rows, after each partition.
-        settings: column, output, instruction, truncate_dim, options, as `columns.Vectors` has them.
+        settings: column, output, instruction, prompt_name, truncate_dim, options, as `columns.Vectors` has them.
 
     Raises:
         TypeError, ValueError: a setting that does not exist, a place that holds another job, a source that holds

@@ -26,7 +26,7 @@ class QsiftSentenceTransformer:
     changes nothing.
 
     Attributes:
-        prompts: what stands before a text by the name of the prompt: "query" and "document". May be added to.
+        prompts: what stands before a text by the name of the prompt: the model's own. May be added to.
         default_prompt_name: the one that `encode` takes without any; None means bare texts.
         truncate_dim: width that vectors are cut to; None keeps the full one.
         similarity_fn_name: "cosine".
@@ -47,8 +47,8 @@ class QsiftSentenceTransformer:
 
         Args:
             model_name_or_path: as `qsift.Embedder.load` takes it, or a loaded `qsift.Embedder`.
-            prompts: prompts to add, or to take in the place of "query" and "document".
-            default_prompt_name: the one that `encode` takes without any.
+            prompts: prompts to add, or to take in the place of the model's.
+            default_prompt_name: the one that `encode` takes without any; None takes the model's.
             truncate_dim: width to cut to, from 32; None keeps the full one.
             options: device, threads and so on.
 
@@ -57,8 +57,9 @@ class QsiftSentenceTransformer:
             QsiftError: as `qsift.Embedder.load`.
         """
         self._embedder = LazyModel(Embedder, model_name_or_path, options=options)
-        self.prompts = {"query": f"Instruct: {self._embedder().instruction}\nQuery:", "document": "", **(prompts or {})}
-        self.default_prompt_name = default_prompt_name
+        own = self._embedder().prompts
+        self.prompts = {**own.texts, **(prompts or {})}
+        self.default_prompt_name = own.default if default_prompt_name is None else default_prompt_name
         self.truncate_dim = truncate_dim
         self._max_tokens: int | None = None
         self._prompt(None, None)
@@ -122,10 +123,9 @@ class QsiftSentenceTransformer:
         """
         if convert_to_tensor:
             raise ValueError("convert_to_tensor is True; qsift gives numpy arrays. Use torch.from_numpy on the result.")
-        before = self._prompt(prompt_name, prompt)
-        embedder = self._embedder()
-        rows = embedder.encode(
-            _after(before, sentences),
+        rows = self._embedder().encode(
+            list(sentences) if isinstance(sentences, np.ndarray) else sentences,
+            prompt=self._prompt(prompt_name, prompt),
             truncate_dim=truncate_dim or self.truncate_dim,
             precision=precision,
             max_tokens=self._max_tokens,
@@ -164,12 +164,3 @@ class QsiftSentenceTransformer:
         if name not in self.prompts:
             raise ValueError(f"There is no prompt {name!r}; allowed are {', '.join(map(repr, self.prompts))}.")
         return self.prompts[name]
-
-
-def _after(prompt: str, sentences: Any) -> Any:
-    """Returns the texts behind the prompt; what is no text is left for the embedder to refuse."""
-    if not prompt or not isinstance(sentences, str | list | tuple | np.ndarray):
-        return list(sentences) if isinstance(sentences, np.ndarray) else sentences
-    if isinstance(sentences, str):
-        return prompt + sentences
-    return [prompt + text if isinstance(text, str) else text for text in sentences]

@@ -10,11 +10,12 @@ from .model_file import ModelFile, wrong_task
 from .prompts import (
     END_OF_TEXT,
     QUERY_INSTRUCTION,
+    RELEASED_PROMPTS,
     RERANK_LABELS,
     RERANK_TEMPLATES,
+    EmbedTemplate,
     Prompt,
-    document_prompt,
-    query_prompt,
+    Prompts,
 )
 from .quants import BLOCKS, SCHEMES, checked_quants, encoded_bytes, largest_share
 from .sizes import checkpoint_bytes, gguf_bytes, typed_weights, weight_bytes

@@ -22,6 +22,7 @@ ScoreSource = Literal["labels", "logits"]
 
 # Bytes read from the middle of each tensor for a fingerprint: training and quantising change every tensor throughout.
 _SAMPLE = 4096
+_DECIDING = ("qwen3.", "qsift.prompts", "qsift.default_prompt_name", "qsift.end_token")
 _LOADERS = {"embed": "Embedder", "rerank": "Reranker"}
 
 
@@ -82,16 +83,16 @@ class ModelFile:
     def fingerprint(self) -> str:
         """Returns 64 hexadecimal digits that differ between models, and between quantisations of one.
 
-        They are the SHA-256 over what decides the vectors: the sizes and angles in the keys, each tensor's
-        name, shape and type, and a sample of its weights; milliseconds whatever the file's size. The file's name,
-        path and age are not in it.
+        They are the SHA-256 over what decides the vectors: the sizes and angles in the keys, the prompts, each
+        tensor's name, shape and type, and a sample of its weights; milliseconds whatever the file's size. The file's
+        name, path and age are not in it.
 
         Raises:
             ModelFileError: the file is gone or damaged.
         """
         header = read_header(self.path)
         digest = hashlib.sha256()
-        for key in sorted(key for key in header.keys if key.startswith("qwen3.")):
+        for key in sorted(key for key in header.keys if key.startswith(_DECIDING)):
             digest.update(f"{key}={header.keys[key]!r}\n".encode())
         with open(self.path, "rb") as data:
             for tensor in header.tensors.values():

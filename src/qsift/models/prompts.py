@@ -8,6 +8,8 @@ for the template "evaluation" the authors' evaluation code.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 END_OF_TEXT = "<|endoftext|>"
@@ -37,20 +39,106 @@ class Prompt:
     stems: tuple[int, ...] = ()
 
 
-def document_prompt(text: str) -> Prompt:
-    """Returns the prompt of a document to embed: the bare text and the end token."""
-    return Prompt("", text, END_OF_TEXT)
+@dataclass(frozen=True)
+class EmbedTemplate:
+    """What stands around a text to embed.
 
-
-def query_prompt(query: str, instruction: str = QUERY_INSTRUCTION) -> Prompt:
-    """Returns the prompt of a query to embed.
-
-    The instruction stands in the body, not in the head: ``Query:`` and the first word of the
-    query share a pre-token (no space follows the colon), so they must be tokenised as one text, and
-    the stem ends before the colon.
+    Attributes:
+        head: what stands before it, up to the last control token.
+        start: the rest of what stands before it; tokenised together with the text, because ``Query:`` and the first
+            word of a query share a pre-token.
+        end: the end token, or nothing.
     """
-    opening = f"Instruct: {instruction}\nQuery:"
-    return Prompt("", opening + query, END_OF_TEXT, fixed=len(opening), stems=(len(opening) - 1,))
+
+    head: str = ""
+    start: str = ""
+    end: str = END_OF_TEXT
+
+    def prompt(self, text: str) -> Prompt:
+        """Returns the prompt of one text, of which only its end may be cut."""
+        word = _LAST_WORD.match(self.start)
+        stems = (word.end(),) if word else ()
+        return Prompt(self.head, self.start + text, self.end, fixed=len(self.start), stems=stems)
+
+
+_LAST_WORD = re.compile(r".*\w", re.DOTALL)
+_INSTRUCTED = re.compile(r"(.*?<?Instruct(?:ion)?>?: ?)(.*?)(\s*\n\s*<?Query>?:\s*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What a model wants before its texts, by name, as sentence-transformers keeps it beside the model.
+
+    Attributes:
+        texts: what stands before a text, to the letter. "query" and "document" are always there, "" without one.
+        default: name of the prompt that a text gets where none is named; None leaves it bare.
+    """
+
+    texts: Mapping[str, str]
+    default: str | None = None
+
+    @classmethod
+    def of(cls, texts: object, default: object = None) -> Prompts:
+        """Returns the prompts that a config_sentence_transformers.json has: its ``prompts``, ``default_prompt_name``.
+
+        Raises:
+            ValueError: not an object of texts, or a default that is not among them.
+        """
+        if not isinstance(texts, Mapping):
+            raise ValueError(f"prompts is {texts!r}; an object of names and texts is needed.")
+        for name, text in texts.items():
+            if not isinstance(text, str | None):
+                raise ValueError(f"the prompt {name!r} is {text!r}; a text is needed.")
+        known = {"query": "", "document": ""} | {name: text or "" for name, text in texts.items()}
+        if not isinstance(default, str | None) or default not in (None, *known):
+            raise ValueError(
+                f"default_prompt_name is {default!r}; the prompts are {', '.join(map(repr, known))}, or null for none."
+            )
+        return cls(known, default)
+
+    @classmethod
+    def instructed(cls, instruction: str) -> Prompts:
+        """Returns Qwen3-Embedding's own prompts with an instruction for queries."""
+        return cls({"query": f"Instruct: {instruction}\nQuery:", "document": ""})
+
+    @property
+    def instruction(self) -> str | None:
+        """The instruction of the prompt "query"; None where that has no place for one."""
+        match = _INSTRUCTED.fullmatch(self.texts["query"])
+        return match[2] if match else None
+
+    def before(
+        self, *, name: str | None = None, prompt: str | None = None, instruction: str | None = None
+    ) -> tuple[str, str]:
+        """Returns what stands before a text: the model's words, in which control tokens count, then the user's.
+
+        Args:
+            name: of a prompt; None takes `default`, and with an instruction "query".
+            prompt: what to take instead of a named one.
+            instruction: what to put in the place of the prompt's own instruction; None leaves that.
+
+        Raises:
+            ValueError: no such name, or an instruction for a prompt that has no place for one.
+        """
+        if name is None and prompt is None:
+            name = self.default if instruction is None else "query"
+        if prompt is None and name not in (None, *self.texts):
+            raise ValueError(f"There is no prompt {name!r}; this model's are {', '.join(map(repr, self.texts))}.")
+        text = prompt if prompt is not None else self.texts[name] if name is not None else ""
+        if instruction is None:
+            return text, ""
+        match = _INSTRUCTED.fullmatch(text)
+        if match is None:
+            which = f"The prompt {name!r}, {text!r}," if prompt is None else f"The prompt {prompt!r}"
+            raise ValueError(
+                f"{which} has no place for an instruction, which stands between 'Instruct:' and 'Query:'. "
+                "Leave the instruction out, or give the whole text that stands before yours as the prompt."
+            )
+        return match[1], instruction + match[3]
+
+
+RELEASED_PROMPTS = Prompts.instructed(QUERY_INSTRUCTION)
+"""The prompts of Qwen3-Embedding. Source: its config_sentence_transformers.json."""
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,7 @@ class EmbeddingLane(_Lane[Embedder]):
         request: Request,
         texts: Sequence[str | Sequence[int]],
         *,
+        prompt_name: str = "document",
         instruction: str | None = None,
         dimensions: int | None = None,
         max_tokens: int | None = None,
@@ -124,7 +125,8 @@ class EmbeddingLane(_Lane[Embedder]):
         Args:
             request: whose client waits.
             texts: what to embed.
-            instruction: None leaves the texts bare; a sentence makes queries of them.
+            prompt_name: which of the model's prompts stands before each.
+            instruction: a sentence for that prompt; None leaves its own.
             dimensions: width to cut to; None keeps the full one.
             max_tokens: tokens to cut longer texts to; None refuses those that have more than the server allows.
             normalize: whether rows get length 1.
@@ -138,6 +140,7 @@ class EmbeddingLane(_Lane[Embedder]):
             return self.model.prepare(
                 [text if isinstance(text, str) else _token_ids(text) for text in texts],
                 instruction=instruction,
+                prompt_name=prompt_name,
                 max_tokens=min(max_tokens or self.max_tokens, self.max_tokens),
                 truncate=max_tokens is not None,
             )
@@ -145,23 +148,27 @@ class EmbeddingLane(_Lane[Embedder]):
         rows, n_tokens = await self._rows(request, sum(map(len, texts)), prepare)
         return Vectors(await off_loop(rows.size, self._finish, rows, dimensions, normalize), n_tokens)
 
-    def instruction(self, input_type: str | None, prompt_name: str | None, instruction: str | None) -> str | None:
-        """Returns the instruction that a request asks for, by one of three ways; None for documents.
+    def prompt(self, input_type: str | None, prompt_name: str | None, instruction: str | None) -> dict[str, Any]:
+        """Returns the arguments of `embed` for what a request says of its texts; they are documents if it is silent.
 
         Raises:
-            ProblemError: they contradict each other.
+            ProblemError: it contradicts itself, or the model has no such prompt.
         """
-        kinds = {kind.removeprefix("search_") for kind in (input_type, prompt_name) if kind is not None}
-        if len(kinds) > 1 or (instruction is not None and "document" in kinds):
+        names = {name for name in (input_type and input_type.removeprefix("search_"), prompt_name) if name is not None}
+        if len(names) > 1 or (instruction is not None and "document" in names):
             raise ProblemError(
                 "invalid",
                 "'input_type', 'prompt_name' and 'instruction' say different things: documents stand without an "
                 "instruction. Give one of the three.",
                 param="input_type",
             )
-        if instruction is not None:
-            return instruction
-        return self.model.instruction if "query" in kinds else None
+        name = names.pop() if names else "document" if instruction is None else "query"
+        try:
+            self.model.prompts.before(name=name, instruction=instruction)
+        except ValueError as error:
+            param = "prompt_name" if instruction is None else "instruction"
+            raise ProblemError("invalid", str(error), param=param) from error
+        return {"prompt_name": name, "instruction": instruction}
 
     def _finish(self, rows: Rows, dimensions: int | None, normalize: bool) -> NDArray[Any]:
         return self.model.finish(rows, truncate_dim=dimensions, normalize_embeddings=normalize)

@@ -58,7 +58,7 @@ async def embed(request: Request) -> Response:
     result = await lane.embed(
         request,
         [body.input] if isinstance(body.input, str) else body.input,
-        instruction=body.instruction,
+        **lane.prompt(None, None, body.instruction),
         dimensions=body.dimensions or None,  # Ollama's clients send 0 for none
         max_tokens=None if body.truncate is False else lane.max_tokens,
     )

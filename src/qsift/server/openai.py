@@ -11,7 +11,7 @@ from pydantic import Field
 
 from .error_responses import ProblemError, documented
 from .off_loop import json_response, number_list
-from .request_bodies import Instruction, Shape, TokenId, documented_body, read
+from .request_bodies import Instruction, PromptName, Shape, TokenId, documented_body, read
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -27,7 +27,7 @@ class EmbeddingsRequest(Shape):
     encoding_format: Literal["float", "base64"] = "float"
     user: str | None = None
     input_type: Literal["query", "document", "search_query", "search_document"] | None = None
-    prompt_name: Literal["query", "document"] | None = None
+    prompt_name: PromptName = None
     instruction: Instruction = None
     truncate: bool = Field(False, description="Whether texts that are too long are cut, or refused.")
     truncate_prompt_tokens: int | None = Field(None, ge=1, description="Tokens to cut longer texts to.")
@@ -78,7 +78,7 @@ async def embeddings(request: Request) -> Response:
     result = await lane.embed(
         request,
         texts,
-        instruction=lane.instruction(body.input_type, body.prompt_name, body.instruction),
+        **lane.prompt(body.input_type, body.prompt_name, body.instruction),
         dimensions=body.dimensions,
         max_tokens=max_tokens,
     )

@@ -17,6 +17,9 @@ Instruction = Annotated[
     str | None,
     Field(description="One sentence that says what a query searches for; with it the inputs are queries."),
 ]
+PromptName = Annotated[
+    str | None, Field(description='Which of the model\'s prompts stands before the inputs, such as "query".')
+]
 
 
 class Shape(BaseModel):

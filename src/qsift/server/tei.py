@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -11,7 +11,7 @@ from pydantic import Field
 from .error_responses import ProblemError, documented
 from .lanes import EmbeddingLane
 from .off_loop import json_response, number_list
-from .request_bodies import Instruction, Shape, TokenId, documented_body, read
+from .request_bodies import Instruction, PromptName, Shape, TokenId, documented_body, read
 
 router = APIRouter(tags=["TEI"])
 
@@ -24,13 +24,13 @@ class Parameters(Shape):
 
     truncate: bool | None = None
     truncation_direction: _Right = "Right"
-    prompt_name: Literal["query", "document"] | None = None
+    prompt_name: PromptName = None
     instruction: Instruction = None
 
     def prompt(self, lane: EmbeddingLane) -> dict[str, Any]:
         """Returns the arguments of `EmbeddingLane.embed`."""
         return {
-            "instruction": lane.instruction(None, self.prompt_name, self.instruction),
+            **lane.prompt(None, self.prompt_name, self.instruction),
             "max_tokens": lane.max_tokens if self.truncate else None,
         }
 

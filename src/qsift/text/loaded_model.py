@@ -184,6 +184,7 @@ class LoadedModel:
 
         Raises:
             InputTooLongError: over the limit and not to be cut, or nothing of the body would remain.
+            ValueError: no token at all.
         """
         encoded = self._encoder.encode(prompt, limit.max_tokens if limit.truncate else None, text_ids=text_ids)
         if len(encoded.ids) > limit.max_tokens:
@@ -191,6 +192,11 @@ class LoadedModel:
             if limit.truncate:
                 advice = "Cutting cannot help, because what must stay whole is too long: shorten that."
             raise InputTooLongError(index, encoded.n_tokens, limit.max_tokens, kind=limit.kind, advice=advice)
+        if not len(encoded.ids):
+            raise ValueError(
+                f"{limit.kind} {index} is empty, and this model's tokenizer puts no end token behind a text, so there "
+                "is nothing for the model to read. Leave it out."
+            )
         return encoded
 
 

@@ -7,18 +7,21 @@ tokenizer is anything with the one method of `Tokenizer`.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 
-from .nfc import pieces
+from .nfc import nfc, pieces
 from qsift.engine import TokenIds, common_prefix
 from qsift.models import Prompt
 
 # Texts whose ids are kept, and the longest of them in characters: two batches of an index, a few megabytes.
 _RECENT, _RECENT_CHARS = 2048, 2048
+# What a control token can look like; the vocabulary says whether it is one.
+_ANGLED = re.compile(r"<[^<>\s]+>")
 
 
 class Tokenizer(Protocol):
@@ -83,6 +86,19 @@ class PromptEncoder:
         stems = (common_prefix(self._body_ids(prompt.body[:end]), body) for end in prompt.stems)
         return Encoded(np.concatenate((head, body, tail)), n_tokens, tuple(len(head) + stem for stem in stems))
 
+    def split(self, template: str) -> tuple[str, str]:
+        """Returns a template's text up to the end of its last control token, and the rest.
+
+        No token spans both parts, and the rest can be tokenised with control tokens off.
+        """
+        ends = [match.end() for match in _ANGLED.finditer(template) if self._is_control(match[0])]
+        cut = max(ends, default=0)
+        return template[:cut], template[cut:]
+
+    def _is_control(self, text: str) -> bool:
+        on, off = (self._tokenizer.encode(text, control_tokens=switch) for switch in (True, False))
+        return len(on) == 1 and not np.array_equal(on, off)
+
     def _body_ids(self, text: str) -> TokenIds:
         return self._recent_ids(text) if len(text) <= _RECENT_CHARS else self._encode_body(text)
 
@@ -92,7 +108,7 @@ class PromptEncoder:
         return ids[0] if len(ids) == 1 else np.concatenate(ids)
 
     def _encode_template(self, text: str) -> TokenIds:
-        return self._tokenizer.encode(text, control_tokens=True)
+        return self._tokenizer.encode(nfc(text), control_tokens=True)
 
 
 def fit(body: TokenIds, keep: int) -> TokenIds:
