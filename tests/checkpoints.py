@@ -124,6 +124,17 @@ def write_checkpoint(folder: Path, what: Checkpoint = Checkpoint(), **changes: A
     return folder
 
 
+def with_prompts(base: Path, folder: Path, config: object, *, end_token: bool = True) -> Path:
+    """Makes a checkpoint of the weights of a tiny one with prompts of its own; returns it."""
+    folder.mkdir()
+    for path in base.iterdir():
+        if path.name != "tokenizer.json":
+            os.symlink(path, folder / path.name)
+    (folder / "tokenizer.json").write_text(tokenizer_json("tiny", end_token=end_token), "utf-8")
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(config))
+    return folder
+
+
 def write_evidence(folder: Path, task: str, width: int = 0) -> None:
     """Writes modules.json, which says what a checkpoint is for."""
     kinds = {"embed": ["Transformer", "Pooling", "Normalize"], "rerank": ["Transformer", "LogitScore"]}[task]

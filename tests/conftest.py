@@ -10,7 +10,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from checkpoints import CHECKPOINTS, write_checkpoint
+from checkpoints import CHECKPOINTS, with_prompts, write_checkpoint
 from hub_server import HubServer
 from huggingface_hub import constants
 
@@ -77,6 +77,16 @@ def gguf(checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def fine_tune(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Gives the GGUF of an embedding model with prompts of its own: "query" has no place for an instruction."""
+    prompts = {"query": "query: ", "document": "passage: ", "web": "Instruct: Search\nQuery: "}
+    folder = tmp_path_factory.mktemp("fine-tune")
+    base = write_checkpoint(folder / "base")
+    config = {"prompts": prompts, "default_prompt_name": "web"}
+    return convert(with_prompts(base, folder / "m", config), folder, quants="f16")[0]
 
 
 @pytest.fixture

@@ -108,6 +108,8 @@ def test_help_names_every_quant():
         ["embed", "m.gguf"],
         ["embed", "m.gguf", "a", "--format", "xml"],
         ["embed", "m.gguf", "a", "--instruction", "documents have none"],
+        ["embed", "m.gguf", "a", "--query", "--prompt-name", "web"],
+        ["embed", "m.gguf", "a", "--prompt", "x", "--prompt-name", "web"],
         ["embed", "m.gguf", "a", "--with-text", "--format", "npy", "-o", "x.npy"],
         ["embed", "m.gguf", "-", "--file", "-"],
         ["embed", "m.gguf", "--file", "no-such-file.txt"],
@@ -141,6 +143,30 @@ def test_options_mean_what_they_mean_in_the_api(embedding: Path):
     with Embedder.load(embedding) as embedder:
         rows = embedder.encode_query(TEXTS, instruction="Find it", truncate_dim=32, precision="int8")
     np.testing.assert_array_equal(vectors(done.out), rows)
+
+
+def test_prompts_are_the_models_by_name_or_any_text(fine_tune: Path):
+    with Embedder.load(fine_tune) as embedder:
+        expected = {
+            (): embedder.encode_document(["a"]),
+            ("--query",): embedder.encode_query(["a"]),
+            ("--prompt-name", "web"): embedder.encode(["a"], prompt_name="web"),
+            ("--prompt-name", "web", "--instruction", "Find"): embedder.encode(
+                ["a"], prompt_name="web", instruction="Find"
+            ),
+            ("--prompt", "any: "): embedder.encode(["a"], prompt="any: "),
+            ("--prompt", ""): embedder.encode(["a"], prompt=""),
+        }
+    for options, rows in expected.items():
+        np.testing.assert_array_equal(vectors(qsift("embed", fine_tune, "a", *options).out), rows, str(options))
+    done = qsift("embed", fine_tune, "a", "--query", "--instruction", "Find")
+    assert (done.code, done.out) == (2, "") and "'query: ', has no place for an instruction" in done.err
+    assert "this model's are 'query', 'document', 'web'" in qsift("embed", fine_tune, "a", "--prompt-name", "x").err
+    out = qsift("info", fine_tune).out
+    assert re.search(r"^prompt 'web' +'Instruct: Search\\nQuery: '$", out, re.MULTILINE)
+    assert re.search("^default prompt +web$", out, re.MULTILINE)
+    prompts = json.loads(qsift("info", fine_tune, "--json").out)["manifest"]["prompts"]
+    assert prompts["texts"]["document"] == "passage: " and prompts["default"] == "web"
 
 
 def test_queries_carry_the_default_instruction_and_raw_rows_keep_their_length(embedding: Path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import tokenizer_json
+from checkpoints import with_prompts
 from sentence_transformers import SentenceTransformer
 
 from qsift import Embedder
@@ -30,17 +28,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "no prompts": {"__version__": {"sentence_transformers": "2.2.0"}},
     "control tokens": {"prompts": {"query": "<|im_start|>user\nFind: ", "document": "<think>x</think>e\u0301 "}},
 }
-
-
-def with_prompts(base: Path, folder: Path, config: object, *, end_token: bool) -> Path:
-    """Returns a checkpoint of the base's weights with other prompts."""
-    folder.mkdir()
-    for path in base.iterdir():
-        os.symlink(path, folder / path.name)
-    (folder / "tokenizer.json").unlink()
-    (folder / "tokenizer.json").write_text(tokenizer_json("tiny", end_token=end_token), "utf-8")
-    (folder / "config_sentence_transformers.json").write_text(json.dumps(config))
-    return folder
 
 
 def reference(folder: Path) -> SentenceTransformer:

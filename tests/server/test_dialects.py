@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from serving import Serving
 
 from qsift import Embedder, Reranker
 
@@ -64,6 +66,44 @@ def test_jinas_fields_and_an_instruction_are_taken(http: httpx.Client, reranker:
     assert answer["results"] == [{**answer["results"][0], "index": hit.corpus_id, "document": documents[hit.corpus_id]}]
     tokens = sum(reranker.token_count(QUERY, text, instruction="Find programs") for text in texts)
     assert answer["usage"]["total_tokens"] == tokens
+
+
+def test_a_models_own_prompts_reach_every_dialect(fine_tune: Path) -> None:
+    with (
+        Serving("--embedding", str(fine_tune)) as server,
+        httpx.Client(base_url=server.url, timeout=120) as http,
+        Embedder.load(fine_tune) as embedder,
+    ):
+        document, query, web, told = (
+            embedder.encode_document(QUERY),
+            embedder.encode_query(QUERY),
+            embedder.encode(QUERY, prompt_name="web"),
+            embedder.encode(QUERY, prompt_name="web", instruction="Find"),
+        )
+        for body, expected in (
+            ({}, document),
+            ({"prompt_name": "document"}, document),
+            ({"prompt_name": "query"}, query),
+            ({"prompt_name": "web"}, web),
+            ({"prompt_name": "web", "instruction": "Find"}, told),
+        ):
+            found = [
+                http.post("/embed", json={"inputs": QUERY, **body}).json()[0],
+                http.post("/v1/embeddings", json={"input": QUERY, **body}).json()["data"][0]["embedding"],
+            ]
+            assert np.allclose(found, [expected, expected], atol=2e-3), body
+        found = http.post("/v1/embeddings", json={"input": QUERY, "input_type": "query"}).json()["data"][0]["embedding"]
+        assert np.allclose(found, query, atol=2e-3)
+        assert np.allclose(http.post("/api/embed", json={"input": QUERY}).json()["embeddings"], document, atol=2e-3)
+        refused = [("/embed", {"inputs": QUERY}, 422), ("/v1/embeddings", {"input": QUERY}, 400)]
+        refused.append(("/api/embed", {"input": QUERY}, 400))
+        for path, body, status in refused:
+            answer = http.post(path, json={**body, "instruction": "Find"})
+            assert answer.status_code == status and "has no place for an instruction" in sentence(path, answer)
+        for path, body, status in refused[:2]:
+            answer = http.post(path, json={**body, "prompt_name": "sts"})
+            assert answer.status_code == status
+            assert "no prompt 'sts'; this model's are 'query', 'document', 'web'" in sentence(path, answer)
 
 
 LONG, MANY = "word " * 3000, ["a"] * 3000
