@@ -131,7 +131,7 @@ def _tokens(header: Header, vocabulary: Vocabulary) -> Iterator[Difference]:
     if others:
         row, text, real = others[0]
         yield Difference(
-            f"{_count(others, 'token')} others than the model's, so texts are read in another way; the first is token "
+            f"{_count(others, 'token')} from the model's, so texts are read in another way; the first is token "
             f"{row}, {_shown(text)} instead of {_shown(real)}."
         )
     elif len(found) != len(due):
@@ -144,7 +144,7 @@ def _tokens(header: Header, vocabulary: Vocabulary) -> Iterator[Difference]:
     if mistyped:
         row, kind, other = mistyped[0]
         yield Difference(
-            f"{_count(mistyped, 'token')} of other types than the model's; the first is token {row}, "
+            f"{_count(mistyped, 'token')} in type from the model's; the first is token {row}, "
             f"{_shown(found[row])}, which is {_USE[kind]} instead of {_USE[other]}."
         )
 
@@ -155,13 +155,13 @@ def _merges(header: Header, vocabulary: Vocabulary) -> Iterator[Difference]:
     if others:
         rank, found, due = others[0]
         yield Difference(
-            f"{_count(others, 'merge')} others than the model's, so texts become other tokens; the first is merge "
+            f"{_count(others, 'merge')} from the model's, so texts become other tokens; the first is merge "
             f"{rank}, {_shown(found)} instead of {_shown(due)}."
         )
 
 
 def _count(items: Sized, noun: str) -> str:
-    return f"1 {noun} is" if len(items) == 1 else f"{len(items)} {noun}s are"
+    return f"1 {noun} differs" if len(items) == 1 else f"{len(items)} {noun}s differ"
 
 
 def _shown(text: bytes | None) -> str:

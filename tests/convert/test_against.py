@@ -116,12 +116,12 @@ def test_a_token_more_or_less_or_elsewhere_is_no_padding(file: Path, model: Path
     change_json(model / TOKENIZER, lambda tokenizer: end(tokenizer).append({"id": 294, "content": "<new>"}))
     assert found(file, model)[0] == (
         True,
-        "1 token is others than the model's, so texts are read in another way; the first is token 294, '[PAD294]' "
+        "1 token differs from the model's, so texts are read in another way; the first is token 294, '[PAD294]' "
         "instead of '<new>'.",
     )
     change_json(model / TOKENIZER, lambda tokenizer: [end(tokenizer).pop() for _ in range(3)])
     changed, said = found(file, model)[0]
-    assert changed and "2 tokens are" in said and "token 292, '<think>' instead of none" in said
+    assert changed and "2 tokens differ" in said and "token 292, '<think>' instead of none" in said
 
 
 def test_the_order_of_merges_is_compared(file: Path, model: Path) -> None:
@@ -131,7 +131,7 @@ def test_the_order_of_merges_is_compared(file: Path, model: Path) -> None:
 
     change_json(model / TOKENIZER, swap)
     [(changed, said)] = found(file, model)
-    assert changed and "2 merges are others than the model's" in said and "the first is merge 1, 'th e'" in said
+    assert changed and "2 merges differ from the model's" in said and "the first is merge 1, 'th e'" in said
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_types_are_compared_by_what_llama_cpp_makes_of_them(
         assert found(other, model) == []
         return
     [(changed, said)] = found(other, model)
-    assert changed and said.startswith("1 token is of other types") and sentence in said
+    assert changed and said.startswith("1 token differs in type") and sentence in said
 
 
 def test_a_rerankers_head_and_task_are_compared(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from gguf import GGUFReader
 from gguf_files import rewritten
 from hub_server import Fault, HubServer
 from no_network import no_network
@@ -71,8 +72,8 @@ def info(*arguments: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (older_vocabulary, "4 tokens are others than the model's"),
-        (other_order_of_merges, "2 merges are others than the model's"),
+        (older_vocabulary, "4 tokens differ from the model's"),
+        (other_order_of_merges, "2 merges differ from the model's"),
         (wrong_rope_base, "Its qwen3.rope.freq_base is 10000; the model's is 1e+06."),
         (shorter_context, "Its context is 8192 tokens and the model's 32768"),
     ],
@@ -126,6 +127,20 @@ def test_one_that_asks_for_no_end_token_gives_torchs_numbers_and_is_named(hub: H
     assert "add_eos_token is False instead of True" in difference["sentence"] and not difference["changes_numbers"]
     table = CliRunner().invoke(cli, ["info", EMBEDDING]).stdout
     assert "Compared with Qwen/Qwen3-Embedding-0.6B at" in table and "harmless: It asks for other special" in table
+
+
+def test_one_whose_vocabulary_has_no_end_token_is_converted_instead(
+    hub: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = publish(hub, tmp_path / "source", EMBEDDING)
+    made = made_from(folder, tmp_path / "theirs") / FILE
+    lists = {key: GGUFReader(made).fields[f"tokenizer.ggml.{key}"].contents() for key in ("tokens", "token_type")}
+    end = lists["tokens"].index("<|endoftext|>")
+    lists["tokens"][end], lists["token_type"][end] = f"[PAD{end}]", 5
+    other = rewritten(made, tmp_path / "other.gguf", {f"tokenizer.ggml.{key}": value for key, value in lists.items()})
+    hub.add(READY, {FILE: other.read_bytes()})
+    assert pull(EMBEDDING)[0].is_relative_to(tmp_path / "qsift")
+    assert f"the first is token {end}, '[PAD{end}]' instead of '<|endoftext|>'." in caplog.text
 
 
 def test_a_rerankers_file_is_compared_with_the_repository_that_it_lies_in(hub: HubServer, tmp_path: Path) -> None:

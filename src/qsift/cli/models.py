@@ -133,7 +133,7 @@ def _compared(file: ModelFile, checkpoint: str) -> dict[str, Any]:
 def _recorded(file: ModelFile) -> dict[str, Any] | None:
     """Returns what was found when a ready-made file was pulled; None for any other file."""
     for kept in (model for shelf in shelves() for model in shelf.records()):
-        if kept.path == file.path and not kept.converted:
+        if os.path.realpath(kept.path) == os.path.realpath(file.path) and not kept.converted:
             found = [{"sentence": sentence, "changes_numbers": False} for sentence in kept.differences]
             return {"model": kept.compared_with, "differences": found}
     return None

@@ -37,10 +37,14 @@ def find_original(name: ModelName, ready: Snapshot, fetch: Fetch) -> Snapshot | 
     Raises:
         DownloadError: the hub cannot be asked, or refuses.
     """
-    if not name.spec and ready.files.keys() >= _NEEDED:
-        return ready
-    repo = name.repo if name.spec else _named_in_card(ready, fetch)
-    snapshot = Snapshot.look_up(ready.source, repo, None, "config.json") if repo else None
+    if name.spec:
+        repo: str | None = name.repo
+    else:
+        repo = ready.repo if ready.files.keys() >= _NEEDED else _named_in_card(ready, fetch)
+    if repo == ready.repo:
+        snapshot: Snapshot | None = ready
+    else:
+        snapshot = Snapshot.look_up(ready.source, repo, None, "config.json") if repo else None
     return snapshot if snapshot and snapshot.files.keys() >= _NEEDED else None
 
 

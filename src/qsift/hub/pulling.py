@@ -127,6 +127,11 @@ class _Work:
     keep_checkpoint: bool
     bar: bool
 
+    @property
+    def _known_task(self) -> Task | None:
+        """What the model is for, whatever its files say."""
+        return self.name.spec.task if self.name.spec else self.task
+
     def pull(self, wanted: Sequence[str], source: str, revision: str | None, on_plan: Callable[[Plan], object]) -> None:
         """Fetches and converts quants; where a ready-made file is unfit, it is converted instead."""
         unfit: dict[str, str] = {}
@@ -156,9 +161,8 @@ class _Work:
         """Converts a checkpoint and keeps the results; ``unfit`` says which ready-made files they stand for."""
         from qsift.convert import convert
 
-        task = self.name.spec.task if self.name.spec else self.task
         out = self.shelf.folder / commit.rpartition("@")[2][:12]
-        paths = convert(folder, out, quants=quants, task=task, force=True, show_progress_bar=self.bar)
+        paths = convert(folder, out, quants=quants, task=self._known_task, force=True, show_progress_bar=self.bar)
         for quant, path in zip(quants, paths, strict=True):
             instead_of = (unfit or {}).get(quant)
             self._keep(quant, path, source, self.name.repo, commit, checksum(path), ours=True, instead_of=instead_of)
@@ -183,15 +187,14 @@ class _Work:
         snapshots = {snapshot.repo: snapshot for snapshot, _ in plan.ready.values()}
         originals = {repo: find_original(self.name, one, self._fetch) for repo, one in snapshots.items()}
         for path, (quant, (snapshot, name)) in zip(paths, plan.ready.items(), strict=True):
+            what = f"{name} of {snapshot.repo}"
             try:
                 file = ModelFile.open(path)
                 if self.name.spec:
                     file.require(self.name.spec.task)
-                what = f"{name} of {snapshot.repo}"
-                task = self.name.spec.task if self.name.spec else self.task
-                facts = compare(file, originals[snapshot.repo], self._fetch, what=what, task=task)
+                facts = compare(file, originals[snapshot.repo], self._fetch, what=what, task=self._known_task)
             except ModelFileError as error:
-                logger.warning("%s of %s is of no use, so it is converted here: %s", name, snapshot.repo, error.reason)
+                logger.warning("%s is of no use, so it is converted here: %s", what, error.reason)
                 unfit.append(quant)
             else:
                 ours = name in self.shelf.fetched().get(_label(snapshot), ())
@@ -206,7 +209,7 @@ class _Work:
 
         paths = self._fetch([(checkpoint, name) for name in plan.description])
         folder = paths[plan.description.index("config.json")].parent
-        check_checkpoint(folder, self.name.spec.task if self.name.spec else self.task)
+        check_checkpoint(folder, self._known_task)
         self._fetch([(checkpoint, name) for name in plan.weights])
         self.convert(folder, plan.converted, checkpoint.source, checkpoint.commit, unfit)
         if self.keep_checkpoint:
