@@ -33,10 +33,12 @@ _LEFT_OUT = {
 }
 # `models` has refused a file in which these are not the key length.
 _HEAD_DIM_TOO = ("qwen3.attention.value_length", "qwen3.rope.dimension_count")
-# What llama.cpp makes of a token's text by its type (2 is "unknown"): a control token counts in templates alone.
-# Source: tokenizer_st_partition. Some builds mend control tokens that a file types as letters; do not rely on it.
+# What llama.cpp makes of a token's text by its type: a control token counts in templates alone, and with a byte (6) it
+# loads no vocabulary of this kind; 2 is "unknown". Source: tokenizer_st_partition, and runs with each type. Some builds
+# mend control tokens that a file types as letters; that is not relied on.
 _USE = defaultdict(
-    lambda: "letters", {2: "a control token", CONTROL: "a control token", USER_DEFINED: "one token anywhere"}
+    lambda: "letters",
+    {2: "a control token", CONTROL: "a control token", USER_DEFINED: "one token anywhere", 6: "a byte"},
 )
 
 
