@@ -3,6 +3,8 @@
 - source.py reads the checkpoint through config.py, checkpoint.py, vocab.py, evidence.py, tensors.py;
 - quantize.py, magnitudes.py and outputs.py decide what will be written and whether it may and can be;
 - metadata.py, gguf_file.py and ggml.py write it; verify.py compares it with the checkpoint.
+
+`differences` (against.py) compares a file that somebody else made with the small files of its model.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from .against import Difference, differences
 from .config import Config
 from .evidence import check_task, find_task
 from .gguf_file import replacing, write_gguf
 from .magnitudes import value_problems
-from .metadata import general_keys, model_keys, quant_keys, template_keys
+from .metadata import general_keys, model_keys, quant_keys, read_card, template_keys
 from .outputs import output_paths, output_problems
 from .quantize import make_plan
 from .source import Source
@@ -28,7 +31,7 @@ from qsift.models import SCHEMES, Task, checked_quants
 QUANTS: tuple[str, ...] = tuple(SCHEMES)
 """The quants that `convert` can make, from the largest to the smallest."""
 
-__all__ = ["QUANTS", "check_checkpoint", "convert"]
+__all__ = ["QUANTS", "Difference", "check_checkpoint", "convert", "differences", "read_card"]
 
 
 def convert(

@@ -45,6 +45,15 @@ def find_task(folder: Path, config: Config, task: Task | None) -> Task:
     return claims[0]
 
 
+def stated_task(folder: Path, config: Config) -> Task | None:
+    """Returns the task that the checkpoint's own files state, or None where they state none.
+
+    Raises:
+        ConversionError: a contradiction, or a pooling or a module that cannot be converted.
+    """
+    return find_task(folder, config, None) if any(_evidence(folder, config)) else None
+
+
 def _evidence(folder: Path, config: Config) -> tuple[dict[str, Task], list[str]]:
     evidence: dict[str, Task] = {}
     if config.architecture == "Qwen3ForSequenceClassification":

@@ -326,6 +326,18 @@ def test_info_says_what_the_file_says(embedding: Path, reranking: Path):
     assert "rerank" in table and "yes, no" in table and "card" in table
 
 
+def test_info_compares_a_file_with_a_checkpoint(embedding: Path, checkpoint: Path, reranking: Path, tmp_path: Path):
+    assert qsift("info", embedding, "--against", checkpoint).out.endswith(
+        f"Compared with {checkpoint}: no difference\n"
+    )
+    other = qsift("info", reranking, "--against", checkpoint, "--json")
+    assert other.code == 1
+    [difference] = [one for one in json.loads(other.out)["against"]["differences"] if one["changes_numbers"]]
+    assert difference["sentence"] == "It was made for the task 'rerank'; the model's is 'embed'."
+    empty = qsift("info", embedding, "--against", tmp_path)
+    assert empty.code == 1 and "It cannot be compared with" in empty.err and "config.json is missing" in empty.err
+
+
 def test_doctor_shows_build_threads_self_check_and_cache_folder(tmp_path: Path):
     table = qsift("doctor", QSIFT_CACHE=str(tmp_path))
     facts = json.loads(qsift("doctor", "--json", QSIFT_CACHE=str(tmp_path)).out)

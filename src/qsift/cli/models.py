@@ -12,7 +12,7 @@ from .console import tell
 from .options import as_json_option, shows_progress, stderr_options
 from .output import print_facts, print_json
 from qsift.hub import DEFAULT_QUANT, SOURCES, StoredModel, open_model, shelves
-from qsift.models import SCHEMES, SPECS, TASKS, ModelSpec, gguf_bytes
+from qsift.models import SCHEMES, SPECS, TASKS, ModelFile, ModelSpec, gguf_bytes
 
 _NAMES = click.argument("models", nargs=-1, required=True, metavar="NAME[:QUANT]…")
 
@@ -89,14 +89,28 @@ def rm(models: tuple[str, ...], **options: Any) -> None:
 
 @click.command()
 @click.argument("model")
+@click.option("--against", metavar="CHECKPOINT", help="Compare it with a checkpoint: a folder, a name or a repository.")
 @as_json_option
-def info(model: str, as_json: bool) -> None:
-    """Show what MODEL, a .gguf file or a name, says about itself."""
+@click.pass_context
+def info(context: click.Context, model: str, against: str | None, as_json: bool) -> None:
+    """Show what MODEL, a .gguf file or a name, says about itself.
+
+    With --against, also how it differs from CHECKPOINT, of which only the small files are needed. The exit code is 1
+    where a difference changes numbers.
+    """
     file = open_model(model)
+    compared = _compared(file, against) if against else _recorded(file)
     facts = asdict(file) | ({"note": file.note} if file.note else {})
     if as_json:
-        print_json(facts)
-        return
+        print_json(facts | {"against": compared})
+    else:
+        _print_info(facts)
+        _print_differences(compared)
+    if compared and any(one["changes_numbers"] for one in compared["differences"]):
+        context.exit(1)
+
+
+def _print_info(facts: dict[str, Any]) -> None:
     manifest = facts.pop("manifest") or {"qsift keys": "none: qsift did not make this file"}
     facts["labels"] = ", ".join(facts["labels"]) or None
     if facts["task"] == "embed":
@@ -111,6 +125,34 @@ def info(model: str, as_json: bool) -> None:
         rows |= {f"prompt {name!r}": repr(text) for name, text in prompts["texts"].items()}
         rows["default prompt"] = prompts["default"]
     print_facts(rows)
+
+
+def _compared(file: ModelFile, checkpoint: str) -> dict[str, Any]:
+    """Returns how a file differs from a checkpoint."""
+    from qsift.convert import differences
+    from qsift.hub import checkpoint_files
+
+    folder, name = checkpoint_files(checkpoint)
+    found = differences(file, folder, task=name.spec.task if name.spec else None)
+    return {"model": name.repo, "differences": [asdict(difference) for difference in found]}
+
+
+def _recorded(file: ModelFile) -> dict[str, Any] | None:
+    """Returns what was found when a ready-made file was pulled; None for any other file."""
+    for kept in (model for shelf in shelves() for model in shelf.records()):
+        if os.path.realpath(kept.path) == os.path.realpath(file.path) and not kept.converted:
+            found = [{"sentence": sentence, "changes_numbers": False} for sentence in kept.differences]
+            return {"model": kept.compared_with, "differences": found}
+    return None
+
+
+def _print_differences(compared: dict[str, Any] | None) -> None:
+    if compared and compared["model"] is None:
+        click.echo("\nIt was compared with no model. Compare it with: qsift info MODEL --against CHECKPOINT")
+    elif compared:
+        click.echo(f"\nCompared with {compared['model']}" + ("" if compared["differences"] else ": no difference"))
+        for one in compared["differences"]:
+            click.echo(f"  {'changes numbers' if one['changes_numbers'] else 'harmless'}: {one['sentence']}")
 
 
 def _facts(spec: ModelSpec, kept: list[StoredModel]) -> dict[str, Any]:

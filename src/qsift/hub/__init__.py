@@ -14,12 +14,17 @@ from .opening import BUNDLED, open_model
 from .store import StoredModel, shelves
 
 if TYPE_CHECKING:
+    from .original import checkpoint_files
     from .pulling import pull, remove
     from .uploading import account, checked_repo, front_matter, upload
 
 __all__ = ["open_model", "pull", "remove"]
 
-_ONLINE = {"pulling": ("pull", "remove"), "uploading": ("account", "checked_repo", "front_matter", "upload")}
+_ONLINE = {
+    "original": ("checkpoint_files",),
+    "pulling": ("pull", "remove"),
+    "uploading": ("account", "checked_repo", "front_matter", "upload"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,18 @@ class RemoteFile:
     nbytes: int
     algorithm: Algorithm
     digest: str
+
+
+def chosen_source(source: str | None) -> str:
+    """Returns the name of a hub: ``source``, else $QSIFT_SOURCE, else the first of `SOURCES`.
+
+    Raises:
+        ValueError: there is no such hub.
+    """
+    source = source or os.environ.get("QSIFT_SOURCE") or SOURCES[0]
+    if source not in SOURCES:
+        raise ValueError(f"source is {source!r}; allowed are {', '.join(SOURCES)}.")
+    return source
 
 
 class HubClient(Protocol):

@@ -81,7 +81,7 @@ class Plan:
                 f"There is no such repository{at}, or it is private. Check the name, and the token if it is private."
             )
             raise DownloadError(name.repo, name.file_name, reason)
-        return cls(name.repo, ready, _makeable(name, left), snapshot, *_checkpoint_files(name, snapshot))
+        return cls(name.repo, ready, _makeable(name, left), snapshot, *_checkpoint_files(name, snapshot, unfit))
 
     def without(self, quants: Collection[str]) -> Plan:
         """Returns the plan for the other quants."""
@@ -156,18 +156,26 @@ def _makeable(name: ModelName, quants: list[str]) -> tuple[str, ...]:
     return tuple(quants)
 
 
-def _checkpoint_files(name: ModelName, snapshot: Snapshot) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def description_files(snapshot: Snapshot) -> tuple[str, ...]:
+    """Returns the names of the small files that say what a checkpoint is."""
+    return tuple(sorted(filter(_DESCRIPTION.fullmatch, snapshot.files)))
+
+
+def _checkpoint_files(
+    name: ModelName, snapshot: Snapshot, unfit: Collection[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns the names of the files that a conversion reads: those that describe the checkpoint, and its weights."""
     weights = [_SINGLE] if _SINGLE in snapshot.files else sorted(filter(_SHARD.fullmatch, snapshot.files))
     if not weights or "config.json" not in snapshot.files:
         found = ", ".join(sorted(snapshot.files)[:5]) or "nothing"
+        lacks = f"a fit GGUF in {', '.join(unfit)}" if unfit else "a GGUF in this quant"
         reason = (
-            f"The repository has neither a GGUF in this quant nor a safetensors checkpoint; it holds {found}. Choose "
+            f"The repository has neither {lacks} nor a safetensors checkpoint; it holds {found}. Choose "
             "another, or save its model with transformers (save_pretrained) and pass that folder."
         )
         raise DownloadError(snapshot.repo, name.file_name, reason)
     index = [] if _SINGLE in snapshot.files else [_INDEX] * (_INDEX in snapshot.files)
-    return (*index, *sorted(filter(_DESCRIPTION.fullmatch, snapshot.files))), tuple(weights)
+    return (*index, *description_files(snapshot)), tuple(weights)
 
 
 def _size(nbytes: int) -> str:

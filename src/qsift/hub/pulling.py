@@ -7,16 +7,17 @@ to point at a file last. Weights that were fetched for a conversion go after it.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from .checksums import checksum, contents, signature
-from .client import SOURCES
+from .client import chosen_source
 from .names import ModelName
+from .original import compare, find_original
 from .pull_plan import Plan
 from .snapshot import HUBS, Snapshot, discard
 from .store import Shelf, StoredModel, find
@@ -58,9 +59,7 @@ def pull(
         MissingExtraError: ModelScope's client is not installed.
         ValueError: an unknown source or quant.
     """
-    source = source or os.environ.get("QSIFT_SOURCE") or SOURCES[0]
-    if source not in SOURCES:
-        raise ValueError(f"source is {source!r}; allowed are {', '.join(SOURCES)}.")
+    source = chosen_source(source)
     names = [ModelName.parse(model) for model in models]
     groups: dict[str, list[ModelName]] = {}
     for name in names:
@@ -128,35 +127,45 @@ class _Work:
     keep_checkpoint: bool
     bar: bool
 
+    @property
+    def _known_task(self) -> Task | None:
+        """What the model is for, whatever its files say."""
+        return self.name.spec.task if self.name.spec else self.task
+
     def pull(self, wanted: Sequence[str], source: str, revision: str | None, on_plan: Callable[[Plan], object]) -> None:
         """Fetches and converts quants; where a ready-made file is unfit, it is converted instead."""
-        unfit: list[str] = []
+        unfit: dict[str, str] = {}
         left = wanted
         try:
             while left:
                 plan = Plan.of(self.name, left, source, revision, unfit=unfit)
+                if known := self._known_unfit(plan):
+                    unfit |= known
+                    continue
                 plan = plan.without({quant for quant in left if self._has(plan, quant)})
                 if not (plan.ready or plan.converted):
                     break
                 on_plan(plan)
                 plan.check_room()
                 left = self._fetch_ready(plan)
-                unfit += left
                 if plan.converted and plan.checkpoint:
-                    self._fetch_and_convert(plan, plan.checkpoint)
+                    self._fetch_and_convert(plan, plan.checkpoint, unfit)
+                unfit |= {quant: _label(plan.ready[quant][0]) for quant in left}
             _discard_fetched(self.shelf)
         except DownloadError as error:
             raise DownloadError(error.repo, error.filename, f"{error.reason} {self._advice(wanted)}") from error
 
-    def convert(self, folder: Path, quants: Sequence[str], source: str, commit: str) -> None:
-        """Converts a checkpoint and keeps the results."""
+    def convert(
+        self, folder: Path, quants: Sequence[str], source: str, commit: str, unfit: Mapping[str, str] | None = None
+    ) -> None:
+        """Converts a checkpoint and keeps the results; ``unfit`` says which ready-made files they stand for."""
         from qsift.convert import convert
 
-        task = self.name.spec.task if self.name.spec else self.task
         out = self.shelf.folder / commit.rpartition("@")[2][:12]
-        paths = convert(folder, out, quants=quants, task=task, force=True, show_progress_bar=self.bar)
+        paths = convert(folder, out, quants=quants, task=self._known_task, force=True, show_progress_bar=self.bar)
         for quant, path in zip(quants, paths, strict=True):
-            self._keep(quant, path, source, self.name.repo, commit, checksum(path), ours=True)
+            instead_of = (unfit or {}).get(quant)
+            self._keep(quant, path, source, self.name.repo, commit, checksum(path), ours=True, instead_of=instead_of)
         self.shelf.sweep()
 
     def _has(self, plan: Plan, quant: str) -> bool:
@@ -165,34 +174,44 @@ class _Work:
         snapshot = plan.ready[quant][0] if quant in plan.ready else plan.checkpoint
         return kept is not None and snapshot is not None and kept.commit == snapshot.commit
 
+    def _known_unfit(self, plan: Plan) -> dict[str, str]:
+        """Returns the quants whose ready-made files were found unfit before, with the labels of their snapshots."""
+        kept = {quant: self.shelf.get(quant) for quant in plan.ready}
+        labels = {quant: _label(snapshot) for quant, (snapshot, _) in plan.ready.items()}
+        return {quant: label for quant, label in labels.items() if (one := kept[quant]) and one.instead_of == label}
+
     def _fetch_ready(self, plan: Plan) -> list[str]:
         """Fetches ready-made files and keeps them where they are; returns the quants whose files are unfit."""
         unfit = []
         paths = self._fetch(list(plan.ready.values()))
+        snapshots = {snapshot.repo: snapshot for snapshot, _ in plan.ready.values()}
+        originals = {repo: find_original(self.name, one, self._fetch) for repo, one in snapshots.items()}
         for path, (quant, (snapshot, name)) in zip(paths, plan.ready.items(), strict=True):
+            what = f"{name} of {snapshot.repo}"
             try:
                 file = ModelFile.open(path)
                 if self.name.spec:
                     file.require(self.name.spec.task)
+                facts = compare(file, originals[snapshot.repo], self._fetch, what=what, task=self._known_task)
             except ModelFileError as error:
-                logger.warning("%s of %s is of no use, so it is converted here: %s", name, snapshot.repo, error.reason)
+                logger.warning("%s is of no use, so it is converted here: %s", what, error.reason)
                 unfit.append(quant)
             else:
                 ours = name in self.shelf.fetched().get(_label(snapshot), ())
                 remote = snapshot.files[name]
                 sha256 = remote.digest if remote.algorithm == "sha256" else checksum(path)
-                self._keep(quant, path, snapshot.source, snapshot.repo, snapshot.commit, sha256, ours=ours)
+                self._keep(quant, path, snapshot.source, snapshot.repo, snapshot.commit, sha256, ours=ours, **facts)
         return unfit
 
-    def _fetch_and_convert(self, plan: Plan, checkpoint: Snapshot) -> None:
+    def _fetch_and_convert(self, plan: Plan, checkpoint: Snapshot, unfit: Mapping[str, str]) -> None:
         """Fetches a checkpoint and converts it; what cannot be converted is refused before the weights come."""
         from qsift.convert import check_checkpoint
 
         paths = self._fetch([(checkpoint, name) for name in plan.description])
         folder = paths[plan.description.index("config.json")].parent
-        check_checkpoint(folder, self.name.spec.task if self.name.spec else self.task)
+        check_checkpoint(folder, self._known_task)
         self._fetch([(checkpoint, name) for name in plan.weights])
-        self.convert(folder, plan.converted, checkpoint.source, checkpoint.commit)
+        self.convert(folder, plan.converted, checkpoint.source, checkpoint.commit, unfit)
         if self.keep_checkpoint:
             others = {label: names for label, names in self.shelf.fetched().items() if label != _label(checkpoint)}
             self.shelf.note_fetched(others)
@@ -214,8 +233,22 @@ class _Work:
                 paths.append(snapshot.fetch(name, bar.update))
         return paths
 
-    def _keep(self, quant: str, path: Path, source: str, repo: str, commit: str, sha256: str, *, ours: bool) -> None:
-        """Makes a name point at a verified file, and removes what it pointed at before."""
+    def _keep(
+        self,
+        quant: str,
+        path: Path,
+        source: str,
+        repo: str,
+        commit: str,
+        sha256: str,
+        *,
+        ours: bool,
+        **facts: Any,
+    ) -> None:
+        """Makes a name point at a verified file, and removes what it pointed at before.
+
+        ``facts`` are fields of the record that say what the file was compared with or stands for.
+        """
         before, file, marks = self.shelf.get(quant), ModelFile.open(path), signature(path)
         same = before is not None and before.path == str(path)
         if marks is None:
@@ -233,6 +266,7 @@ class _Work:
                 sha256=sha256,
                 ours=ours or (same and before is not None and before.ours),
                 signature=marks,
+                **facts,
             )
         )
         if before and not same:

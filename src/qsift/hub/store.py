@@ -45,6 +45,10 @@ class StoredModel:
         sha256: its digest.
         ours: whether the file goes when the name goes; False for one that was there before qsift.
         signature: of the file when its digest was last compared.
+        compared_with: the repository and commit whose small files a ready-made file was compared with; None for a file
+            that was compared with nothing.
+        differences: what is different there without changing a number, a sentence each.
+        instead_of: the hub, repository and commit of a ready-made file that was unfit, so that this one was converted.
     """
 
     model: str
@@ -58,6 +62,9 @@ class StoredModel:
     sha256: str
     ours: bool
     signature: Signature
+    compared_with: str | None = None
+    differences: tuple[str, ...] = ()
+    instead_of: str | None = None
 
     @property
     def converted(self) -> bool:
@@ -85,7 +92,7 @@ class Shelf:
         try:
             fields = json.loads((self.folder / f"{quant}.json").read_text("utf-8"))
             fields |= {"path": str(self.folder / fields["path"]), "signature": tuple(fields["signature"])}
-            return StoredModel(**fields)
+            return StoredModel(**fields | {"differences": tuple(fields.get("differences", ()))})
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None  # a damaged record points at nothing
 

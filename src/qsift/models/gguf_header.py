@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from qsift.errors import ModelFileError
 
 # type id: (name, elements a block, bytes a block), from ggml's enum ggml_type.
@@ -130,6 +133,13 @@ class Header:
             start, position = position + 8, position + 8 + length
             texts.append(data[start:position])
         return texts
+
+    def integers(self, key: str) -> NDArray[np.int32]:
+        """Returns the elements of an array of 32-bit integers, read from the file again."""
+        info = self.keys[key]
+        if isinstance(info, list):
+            return np.array(info, np.int32)
+        return np.fromfile(self.path, "<i4", info.length, offset=info.start)
 
 
 class _Broken(Exception):
