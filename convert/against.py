@@ -1,8 +1,8 @@
 """Is a GGUF the model that it should be? Its header is compared with the small files of the model's own checkpoint.
 
 Due is what `convert` would write. A difference changes numbers where qsift would compute something else from the
-file. What qsift does by itself, whatever a file says (the end token, the pooling), is harmless and named all the same,
-because other programs go by it. Weights are not compared.
+file. What qsift does by itself, whatever a file says (the special tokens, the pooling), is harmless and named all the
+same, because other programs go by it. Weights are not compared.
 """
 
 from __future__ import annotations
@@ -17,11 +17,21 @@ from pathlib import Path
 import numpy as np
 
 from .config import Config
-from .evidence import find_instruction, stated_task
+from .evidence import find_prompts, stated_task
 from .metadata import model_keys
 from .vocab import CONTROL, UNUSED, USER_DEFINED, Vocabulary
 from qsift.errors import ConversionError, ModelFileError
-from qsift.models import HEAD_WEIGHT, POOLING_LAST, QUERY_INSTRUCTION, Header, ModelFile, Task, read_header
+from qsift.models import (
+    END_OF_TEXT,
+    HEAD_WEIGHT,
+    POOLING_LAST,
+    RELEASED_PROMPTS,
+    Header,
+    ModelFile,
+    Prompts,
+    Task,
+    read_header,
+)
 
 # What llama.cpp takes where a file leaves a key out. Source: its load_hparams and its vocabulary of type gpt2.
 _LEFT_OUT = {
@@ -59,8 +69,8 @@ def differences(file: ModelFile, checkpoint: str | PathLike[str], *, task: Task 
     """Returns how a GGUF differs from a checkpoint, what changes numbers first; nothing where it does not.
 
     Compared are the vocabulary entry by entry (padding behind it may differ), token types, merges, special tokens,
-    sizes, rotary base and scaling, epsilon, context, pooling or head, and the instruction of queries. A vocabulary of
-    151,669 takes a second.
+    sizes, rotary base and scaling, epsilon, context, pooling or head, prompts and end token. A vocabulary of 151,669
+    takes a second.
 
     Args:
         file: the file.
@@ -78,7 +88,7 @@ def differences(file: ModelFile, checkpoint: str | PathLike[str], *, task: Task 
         config = Config.read(folder)
         vocabulary = Vocabulary.read(folder, rows=config.vocab_size)
         task = stated_task(folder, config) or task or file.task
-        instruction = find_instruction(folder) if task == "embed" else None
+        prompts = find_prompts(folder) if task == "embed" else None
     except ConversionError as error:
         raise ModelFileError(
             file.path, f"It cannot be compared with {str(folder)!r}. {' '.join(error.problems)}"
@@ -87,8 +97,8 @@ def differences(file: ModelFile, checkpoint: str | PathLike[str], *, task: Task 
     found = [*_sizes(header, config), *_tokens(header, vocabulary), *_merges(header, vocabulary)]
     if task:
         found += [*_purpose(file, header, config, task), *_special_tokens(header, vocabulary, task)]
-    if task == "embed":
-        found += _instruction(file, instruction)
+    if prompts:
+        found += _prompts(file, prompts, vocabulary.end_token)
     return sorted(found, key=lambda difference: not difference.changes_numbers)
 
 
@@ -197,7 +207,16 @@ def _special_tokens(header: Header, vocabulary: Vocabulary, task: Task) -> Itera
         yield Difference(sentence, changes_numbers=False)
 
 
-def _instruction(file: ModelFile, own: str | None) -> Iterator[Difference]:
-    found, due = file.manifest.instruction if file.manifest else QUERY_INSTRUCTION, own or QUERY_INSTRUCTION
-    if found != due:
-        yield Difference(f"Its queries carry the instruction {found!r}; the model's is {due!r}.")
+def _prompts(file: ModelFile, prompts: Prompts, end_token: str) -> Iterator[Difference]:
+    manifest = file.manifest
+    found = manifest.prompts if manifest and manifest.prompts else RELEASED_PROMPTS
+    for name in dict.fromkeys((*found.texts, *prompts.texts)):
+        ours, due = found.texts.get(name), prompts.texts.get(name)
+        if ours != due:
+            yield Difference(f"Its prompt {name!r} is {ours!r}; the model's is {due!r}.")
+    if found.default != prompts.default:
+        yield Difference(f"Its default prompt is {found.default!r}; the model's is {prompts.default!r}.")
+    end = END_OF_TEXT if manifest is None or manifest.end_token is None else manifest.end_token
+    if end != end_token:
+        ours, due = (repr(text) if text else "no token" for text in (end, end_token))
+        yield Difference(f"Its texts end with {ours}; the model's end with {due}.")

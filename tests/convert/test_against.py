@@ -85,7 +85,9 @@ def test_each_size_and_setting_is_compared(
         ({"tokenizer.ggml.eos_token_id": 270}, False, "(eos_token_id is 270 instead of 268)"),
         ({"tokenizer.ggml.eos_token_id": None}, False, "(eos_token_id is 11 instead of 268)"),
         ({"tokenizer.ggml.padding_token_id": None}, None, ""),
-        ({"qsift.instruction": "Find it"}, True, "Its queries carry the instruction 'Find it'"),
+        ({"qsift.prompts": '{"query": "q: "}'}, True, "Its prompt 'query' is 'q: '; the model's is 'Instruct: Given"),
+        ({"qsift.end_token": None}, True, "Its texts end with no token; the model's end with '<|endoftext|>'."),
+        ({"qsift.format": 1, "qsift.prompts": None, "qsift.end_token": None}, None, ""),
     ],
 )
 def test_each_key_of_a_file_is_compared(
@@ -99,6 +101,17 @@ def test_each_key_of_a_file_is_compared(
         return
     [(changed, said)] = found(other, model)
     assert changed is changes_numbers and sentence in said
+
+
+def test_prompts_are_compared(file: Path, model: Path) -> None:
+    config = {"prompts": {"query": "query: ", "sts": "same: "}, "default_prompt_name": "sts"}
+    (model / "config_sentence_transformers.json").write_text(json.dumps(config))
+    changed, said = zip(*found(file, model), strict=True)
+    assert all(changed) and said[0].endswith("the model's is 'query: '.")
+    assert said[1:] == (
+        "Its prompt 'sts' is None; the model's is 'same: '.",
+        "Its default prompt is None; the model's is 'sts'.",
+    )
 
 
 def test_rows_behind_the_vocabulary_are_padding(file: Path, model: Path) -> None:
