@@ -138,7 +138,7 @@ def merge(
     for module, change in changes.items():
         name = f"{module}.weight"
         before = merged.get(name, change.parts.get(_WHOLE, change.parts.get(_BASE)))
-        if before is not None:  # else it is the head of an embedding model, which has none
+        if before is not None:  # else the base has no such weight: a head, or one that will be missed
             merged[name] = change.merged(before, settings)
     return merged, config
 

@@ -117,8 +117,9 @@ def refuse_adapter(folder: Path) -> None:
         of = f", trained on {told!r}" if told else ""
         raise ConversionError(
             [
-                f"{str(folder)!r} is a LoRA adapter ({ADAPTER_CONFIG}){of}. Pass its base model's folder too: "
-                f"--base CHECKPOINT, in Python base=. If it holds a whole model, remove {ADAPTER_CONFIG}."
+                f"{str(folder)!r} is a LoRA adapter ({ADAPTER_CONFIG}){of}. Convert it with its base model: "
+                f"qsift convert ADAPTER --base CHECKPOINT, in Python convert(adapter, base=…). "
+                f"If it holds a whole model, remove {ADAPTER_CONFIG}."
             ]
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,8 +108,8 @@ def _check_places(folder: Path, base: Path | None) -> None:
 
 def _warn_of_another_base(settings: AdapterConfig, base: Path) -> None:
     """Says so where the adapter and ``base`` fit by their shapes and go by different names."""
-    trained, given = (model_name(Path(name)).lower() for name in (settings.base, base))
-    if settings.base and trained != given:
+    trained = re.split(r"[/\\]", settings.base.rstrip("/"))[-1]
+    if settings.base not in ("", str(base)) and trained.lower() != model_name(base).lower():
         logger.warning(
             "The adapter was trained on %r and is merged into %r. If that is not the same model, the result is wrong.",
             settings.base,

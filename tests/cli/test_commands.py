@@ -332,7 +332,7 @@ def test_an_adapter_is_converted_with_its_base_and_told_about_it_without(checkpo
     done = qsift("convert", adapter, tmp_path, "--base", checkpoint)
     assert (done.code, done.out, done.err) == (0, f"{tmp_path / 'tuned-Q8_0.gguf'}\n", "")
     for arguments, words in (
-        ((adapter,), "Pass its base model's folder too: --base"),
+        ((adapter,), "Convert it with its base model"),
         ((checkpoint, "--base", checkpoint), "Convert it without --base"),
         ((adapter, "--base", adapter), "is an adapter itself"),
     ):

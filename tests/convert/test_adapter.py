@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from checkpoints import K_QUANT, write_checkpoint, write_evidence
+from checkpoints import K_QUANT, write_adapter, write_checkpoint, write_evidence
 from independent import change_json, gguf_arrays, gguf_keys
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from texts import SENTENCES
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -133,13 +134,29 @@ def test_the_file_is_that_of_pefts_own_merge(tmp_path: Path, kind: Any, layout: 
     assert difference(plain, theirs) > 0.1
 
 
-def test_a_tied_head_that_was_trained_with_the_embedding_is_its_rows(tmp_path: Path) -> None:
-    trained = train(tmp_path, LM, RERANK, target_modules=["embed_tokens"], ensure_weight_tying=True)
+@pytest.mark.parametrize(
+    "lora", [{"target_modules": ["embed_tokens"]}, {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]}]
+)
+def test_a_tied_head_that_was_trained_with_the_embedding_is_its_rows(tmp_path: Path, lora: dict) -> None:
+    trained = train(tmp_path, LM, RERANK, **lora, ensure_weight_tying=True)
     (path,) = convert(trained.adapter, tmp_path, base=trained.base, quants="f32")
     tokens = json.loads((trained.base / "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
     weights = {name: values for name, (_, values) in gguf_arrays(path).items()}
     rows = weights["token_embd.weight"][[tokens["yes"], tokens["no"]]]
     np.testing.assert_allclose(weights["cls.output.weight"], rows, atol=BOUND)
+
+
+def test_names_may_have_peft_s_prefix_and_the_models_or_not(tmp_path: Path) -> None:
+    base = write_checkpoint(tmp_path / "base")
+    files = set()
+    for prefix in ("base_model.model.", "base_model.model.model.", "model.", ""):
+        adapter = write_adapter(tmp_path / f"adapter-of-{prefix}")
+        weights = load_file(adapter / "adapter_model.safetensors")
+        renamed = {prefix + name.removeprefix("base_model.model."): tensor for name, tensor in weights.items()}
+        save_file(renamed, adapter / "adapter_model.safetensors")
+        (path,) = convert(adapter, tmp_path / "out.gguf", base=base, quants="f32", force=True)
+        files.add(tuple(values.tobytes() for _, values in gguf_arrays(path).values()))
+    assert len(files) == 1
 
 
 def test_weights_of_16_bits_are_merged_in_32(tmp_path: Path) -> None:
