@@ -1,6 +1,7 @@
 """Checkpoint → GGUF. `convert` reads as its own summary; each step is a file beside this one:
 
-- source.py reads the checkpoint through config.py, checkpoint.py, vocab.py, evidence.py, tensors.py;
+- source.py reads the checkpoint through config.py, checkpoint.py, vocab.py, evidence.py, tensors.py, and merges a
+  LoRA adapter into it through adapter_config.py and adapter.py;
 - quantize.py, magnitudes.py and outputs.py decide what will be written and whether it may and can be;
 - metadata.py, gguf_file.py and ggml.py write it; verify.py compares it with the checkpoint.
 
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from .adapter_config import refuse_adapter
 from .against import Difference, differences
 from .config import Config
 from .evidence import check_task, find_task
@@ -38,21 +40,25 @@ def convert(
     checkpoint: str | PathLike[str],
     out: str | PathLike[str] | None = None,
     *,
+    base: str | PathLike[str] | None = None,
     quants: str | Iterable[str] = ("q8_0",),
     task: Task | None = None,
     force: bool = False,
     show_progress_bar: bool = False,
 ) -> list[Path]:
-    """Returns the GGUF files made from a Qwen3-Embedding or Qwen3-Reranker checkpoint.
+    """Returns the GGUF files made from a Qwen3-Embedding or Qwen3-Reranker checkpoint, or from a LoRA adapter of one.
 
     Each file is compared with the checkpoint, weight by weight, before it gets its name: whatever
     interrupts the conversion, there is never half a file under it. A checkpoint of 8 GB is converted
     in well under 2 GB of memory.
 
     Args:
-        checkpoint: the folder with config.json, tokenizer.json and the safetensors files.
+        checkpoint: the folder with config.json, tokenizer.json and the safetensors files; with ``base``, the folder
+            of a LoRA adapter that PEFT saved, with adapter_config.json and adapter_model.safetensors.
         out: a folder, made if it is not there, for files such as Qwen3-Embedding-0.6B-Q8_0.gguf; or,
             for one quant, the path of a .gguf file. None is the current folder.
+        base: the checkpoint that the adapter was trained on, into which it is merged in float32. The adapter's own
+            tokenizer.json, modules.json, config_sentence_transformers.json and README.md win over the checkpoint's.
         quants: names from `QUANTS`; one file is made for each.
         task: "embed" or "rerank" for a checkpoint that does not say what it is for; None goes by
             the checkpoint.
@@ -63,13 +69,13 @@ def convert(
         The paths, in the order of ``quants``.
 
     Raises:
-        ConversionError: the checkpoint or the place is unfit; carries every problem found.
+        ConversionError: the checkpoint, the adapter or the place is unfit; carries every problem found.
         ValueError: an unknown quant or task, or one .gguf path for several quants.
         EngineError: llama.cpp's library, which encodes the weights, does not load.
     """
     quants = checked_quants(quants)
     check_task(task)
-    source = Source.read(Path(checkpoint), task)
+    source = Source.read(Path(checkpoint), task, Path(base) if base is not None else None)
     plans = {quant: make_plan(source.tensors, source.config, quant) for quant in quants}
     paths = output_paths(out, source.name, quants)
     _raise_if(output_problems(paths, plans, force=force))
@@ -81,7 +87,7 @@ def convert(
             bar.set_description(path.name)
             path.parent.mkdir(parents=True, exist_ok=True)
             keys = {
-                **general_keys(source.folder, source.name, source.tensors, source.task),
+                **general_keys(source.card, source.name, source.tensors, source.task),
                 **model_keys(source.config, source.task),
                 **quant_keys(quant, source.task, source.prompts, source.vocabulary.end_token),
                 **source.vocabulary.keys(source.task),
@@ -101,11 +107,12 @@ def check_checkpoint(checkpoint: str | PathLike[str], task: Task | None = None) 
         task: as for `convert`.
 
     Raises:
-        ConversionError: it cannot be converted whatever its weights are, or says nothing of its task.
+        ConversionError: it cannot be converted whatever its weights are, says nothing of its task, or is an adapter.
         ValueError: an unknown task.
     """
     check_task(task)
     folder = Path(checkpoint)
+    refuse_adapter(folder)
     return find_task(folder, Config.read(folder), task)
 
 

@@ -144,6 +144,15 @@ def open_tensors(folder: Path) -> dict[str, StoredTensor]:
         tensors, problems = _open_index(folder)
     else:
         raise ConversionError([_no_weights(folder)])
+    return _convertible(tensors, problems)
+
+
+def open_file(path: Path) -> dict[str, StoredTensor]:
+    """Returns the tensors of one safetensors file, as `open_tensors` does."""
+    return _convertible(*_open_shards([path]))
+
+
+def _convertible(tensors: dict[str, StoredTensor], problems: list[str]) -> dict[str, StoredTensor]:
     strange = sorted({t.dtype for t in tensors.values() if t.dtype not in _DTYPES})
     for dtype in strange:
         names = [t.name for t in tensors.values() if t.dtype == dtype]
@@ -163,13 +172,20 @@ def listed(names: Iterable[str], limit: int = 3) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def _no_weights(folder: Path) -> str:
+def pickle_problem(folder: Path) -> str | None:
+    """Returns a sentence if there are weights in ``folder`` that are pickles."""
     pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth") for p in folder.glob(pattern))
-    if pickles:
-        return (
-            f"The weights are pickle files ({listed(pickles)}), which can run any code when they are opened. "
-            "Load the model once with transformers and save it with safe_serialization=True, then convert that."
-        )
+    if not pickles:
+        return None
+    return (
+        f"The weights are pickle files ({listed(pickles)}), which can run any code when they are opened. "
+        "Load the model once with transformers and save it with safe_serialization=True, then convert that."
+    )
+
+
+def _no_weights(folder: Path) -> str:
+    if pickles := pickle_problem(folder):
+        return pickles
     others = sorted(p.name for p in folder.glob("*.safetensors"))
     found = f"found {listed(others)}, but no index" if others else "found no safetensors file"
     return f"model.safetensors or {_INDEX} is needed in {str(folder)!r}; {found}. Download the checkpoint again."

@@ -103,8 +103,6 @@ def _advice(path: Path) -> str:
         return "This is a GGUF already, not a checkpoint: it needs no conversion."
     if not folder.is_dir():
         return "There is no such folder. Pass the folder of a checkpoint."
-    if (folder / "adapter_config.json").exists():
-        return "This is a LoRA adapter: merge it into its base model first and convert the result."
     if path.name == "tokenizer.json":
         return "Save the tokenizer once with transformers (AutoTokenizer, save_pretrained) or copy the base model's."
     return "Pass the folder that holds config.json, tokenizer.json and the safetensors files."

@@ -28,19 +28,23 @@ from qsift.models import (
 )
 
 _SIZE = re.compile(r"(?<![\w.])\d+(?:\.\d+)?[BMbm](?![A-Za-z0-9])")
+_REPO = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
 _NAMELESS = re.compile(r"(model|checkpoint|ckpt|final|output|merged|snapshot)s?([-_]?\d+)?|[-_.]*", re.IGNORECASE)
 
 
-def model_name(folder: Path, config: Config) -> str:
+def model_name(folder: Path, told: str = "") -> str:
     """Returns what people call the model: its folder's name, or its repository's in a download cache.
 
-    A folder that is only called "model" or "checkpoint-500" gives way to ``_name_or_path`` in config.json.
+    Args:
+        folder: where it lies.
+        told: the path or name that its config.json gives; a folder that is only called "model" or "checkpoint-500"
+            gives way to it.
     """
     folder = folder.resolve()
     name, cached = folder.name, folder.parent.parent.name
     if folder.parent.name == "snapshots" and "--" in cached:  # as Hugging Face's and ModelScope's clients lay it out
         name = cached.rpartition("--")[2]
-    told = str(config.raw.get("_name_or_path") or "").rstrip("/").rpartition("/")[2]
+    told = told.rstrip("/").rpartition("/")[2]
     if _NAMELESS.fullmatch(name) and told and not _NAMELESS.fullmatch(told):
         name = told
     return re.sub(r"[^\w.+-]+", "-", name).strip("-.") or "model"
@@ -54,6 +58,9 @@ def file_name(name: str, quant: str) -> str:
 def general_keys(folder: Path, name: str, tensors: Sequence[Tensor], task: Task) -> dict[str, Any]:
     """Returns the keys that say what the model is called and where it comes from."""
     card = read_card(folder)
+    # PEFT writes a base's path on the machine of the training, in a tag too.
+    tags = [tag for tag in card.get("tags", []) if not tag.startswith("base_model:")]
+    bases = [base for base in card.get("base_model", []) if _REPO.fullmatch(base)]
     size = _SIZE.search(name)
     count = sum(prod(tensor.shape) for tensor in tensors)
     keys: dict[str, Any] = {
@@ -62,13 +69,12 @@ def general_keys(folder: Path, name: str, tensors: Sequence[Tensor], task: Task)
         "general.name": name,
         "general.basename": (name[: size.start()].strip("-_ .") if size else "") or name,
         "general.size_label": size[0].upper() if size else _size_label(count),
-        "general.tags": list(dict.fromkeys([_PIPELINE_TAGS[task], *card.get("tags", [])])),
+        "general.tags": list(dict.fromkeys([_PIPELINE_TAGS[task], *tags])),
         "general.quantized_by": "qsift",
     }
     for key in ("license", "license_name", "license_link"):
         if card.get(key):
             keys[f"general.{key.replace('_', '.')}"] = card[key][0]
-    bases = card.get("base_model", [])
     if bases:
         keys["general.base_model.count"] = len(bases)
     for index, base in enumerate(bases):

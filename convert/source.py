@@ -1,12 +1,16 @@
-"""Everything that a conversion takes from a checkpoint, read once and found to fit together."""
+"""Everything that a conversion takes from a checkpoint, or from an adapter and its base, read once and found to fit."""
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from .adapter import merge
+from .adapter_config import AdapterConfig, place_problem, refuse_adapter
 from .checkpoint import FixedRows, open_tensors
 from .config import Config
 from .evidence import find_prompts, find_task, score_token_ids
@@ -16,6 +20,8 @@ from .vocab import Vocabulary
 from qsift.errors import ConversionError
 from qsift.models import HEAD_WEIGHT, RERANK_LABELS, Prompts, Task
 
+logger = logging.getLogger("qsift.convert")
+
 Value = TypeVar("Value")
 
 
@@ -24,16 +30,16 @@ class Source:
     """A checkpoint that can be converted.
 
     Attributes:
-        folder: where it lies.
+        card: the folder with its model card.
         name: what people call it.
         config: its config.json.
         task: what it is for.
         vocabulary: its tokens.
-        tensors: what the GGUF will hold, in order; values still lie in the checkpoint.
+        tensors: what the GGUF will hold, in order; values still lie in the checkpoint and the adapter.
         prompts: what stands before the texts of an embedding model; None for a reranker.
     """
 
-    folder: Path
+    card: Path
     name: str
     config: Config
     task: Task
@@ -42,8 +48,8 @@ class Source:
     prompts: Prompts | None
 
     @classmethod
-    def read(cls, folder: Path, task: Task | None) -> Source:
-        """Returns the checkpoint in ``folder``.
+    def read(cls, folder: Path, task: Task | None, base: Path | None = None) -> Source:
+        """Returns the checkpoint in ``folder``, or the adapter there merged into the checkpoint in ``base``.
 
         Raises:
             ConversionError: with every problem that could be found.
@@ -57,23 +63,58 @@ class Source:
                 problems.extend(error.problems)
                 return None
 
-        config = attempt(lambda: Config.read(folder))
-        stored = attempt(lambda: open_tensors(folder)) if folder.is_dir() else None
-        rows = config.vocab_size if config else None
-        vocabulary = attempt(lambda: Vocabulary.read(folder, rows=rows)) if folder.is_dir() else None
-        if config is None:
+        _check_places(folder, base)
+        checkpoint = base or folder
+
+        def nearest(name: str) -> Path:
+            return folder if (folder / name).exists() else checkpoint
+
+        as_read = attempt(lambda: Config.read(checkpoint))
+        settings = attempt(lambda: AdapterConfig.read(folder)) if base else None
+        files = attempt(lambda: open_tensors(checkpoint)) if checkpoint.is_dir() else None
+        rows = as_read.vocab_size if as_read else None
+        tokenizer = nearest("tokenizer.json")
+        vocabulary = attempt(lambda: Vocabulary.read(tokenizer, rows=rows)) if checkpoint.is_dir() else None
+        if as_read is None:
             raise ConversionError(problems)
-        found_task = attempt(lambda: find_task(folder, config, task))
-        prompts = attempt(lambda: find_prompts(folder)) if found_task == "embed" else None
+        merged = attempt(lambda: merge(folder, settings, files, as_read)) if settings and files else None
+        stored, config = merged or (None if base else files, as_read)
+        # Where the adapter makes a classifier, what its base was for no longer counts.
+        evidence = nearest("modules.json") if config.architecture == as_read.architecture else folder
+        found_task = attempt(lambda: find_task(evidence, config, task))
+        prompts_folder = nearest("config_sentence_transformers.json")
+        prompts = attempt(lambda: find_prompts(prompts_folder)) if found_task == "embed" else None
         tensors = attempt(lambda: map_tensors(stored, config)) if stored else None
         if found_task == "rerank" and stored and tensors and vocabulary:
-            attempt(lambda: _check_score_ids(folder, vocabulary))
+            attempt(lambda: _check_score_ids(evidence, vocabulary))
             head = attempt(lambda: rerank_head(stored, config, vocabulary))
             if head is not None:
                 tensors = (*tensors, Tensor(HEAD_WEIGHT, FixedRows(head)))
         if problems or not (found_task and vocabulary and tensors):
             raise ConversionError(problems)
-        return cls(folder, model_name(folder, config), config, found_task, vocabulary, tensors, prompts)
+        if settings and base:
+            _warn_of_another_base(settings, base)
+        # A base's name is not its adapter's.
+        name = model_name(folder, "" if base else str(config.raw.get("_name_or_path") or ""))
+        return cls(nearest("README.md"), name, config, found_task, vocabulary, tensors, prompts)
+
+
+def _check_places(folder: Path, base: Path | None) -> None:
+    if base is None:
+        refuse_adapter(folder)
+    elif problem := place_problem(folder, base):
+        raise ConversionError([problem])
+
+
+def _warn_of_another_base(settings: AdapterConfig, base: Path) -> None:
+    """Says so where the adapter and ``base`` fit by their shapes and go by different names."""
+    trained = re.split(r"[/\\]", settings.base.rstrip("/"))[-1]
+    if settings.base not in ("", str(base)) and trained.lower() != model_name(base).lower():
+        logger.warning(
+            "The adapter was trained on %r and is merged into %r. If that is not the same model, the result is wrong.",
+            settings.base,
+            str(base),
+        )
 
 
 def _check_score_ids(folder: Path, vocabulary: Vocabulary) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .checkpoint import Rows, StoredTensor, listed
+from .checkpoint import Rows, listed
 from .config import Config
 from .vocab import Vocabulary
 from qsift.errors import ConversionError
@@ -37,7 +37,7 @@ class Tensor:
         return self.rows.shape
 
 
-def map_tensors(stored: Mapping[str, StoredTensor], config: Config) -> tuple[Tensor, ...]:
+def map_tensors(stored: Mapping[str, Rows], config: Config) -> tuple[Tensor, ...]:
     """Returns the tensors of the GGUF in the order of its file, without any output head.
 
     An embedding model has no use for one, and of a reranker's only two rows are kept (`rerank_head`).
@@ -45,7 +45,7 @@ def map_tensors(stored: Mapping[str, StoredTensor], config: Config) -> tuple[Ten
     Raises:
         ConversionError: tensors are missing, surplus or of another shape.
     """
-    by_name, problems = _without_prefix(stored)
+    by_name, problems = by_short_name(stored)
     expected = {weight.source: weight for weight in weights(config)}
     missing = [name for name in expected if name not in by_name]
     surplus = [name for name in by_name if name not in expected and name not in _optional(config)]
@@ -63,14 +63,14 @@ def map_tensors(stored: Mapping[str, StoredTensor], config: Config) -> tuple[Ten
     return tuple(Tensor(due.name, by_name[name]) for name, due in expected.items())
 
 
-def _without_prefix(stored: Mapping[str, StoredTensor]) -> tuple[dict[str, StoredTensor], list[str]]:
-    """Returns the tensors by name without "model.", which some checkpoints have and some have not."""
-    by_name: dict[str, StoredTensor] = {}
+def by_short_name(stored: Mapping[str, Rows]) -> tuple[dict[str, Rows], list[str]]:
+    """Returns the tensors by name without "model.", which some checkpoints have and some have not; and names twice."""
+    by_name: dict[str, Rows] = {}
     problems = []
     for name, tensor in stored.items():
         short = name.removeprefix("model.")
         if short in by_name:
-            problems.append(f"{short} stands in the checkpoint twice, as {by_name[short].name} and as {name}.")
+            problems.append(f"{short} stands in the checkpoint twice, with and without 'model.' before it.")
         by_name[short] = tensor
     return by_name, problems
 
@@ -79,13 +79,13 @@ def _optional(config: Config) -> tuple[str, ...]:
     return (HEAD, SCORE) if config.architecture == "Qwen3ForSequenceClassification" else (HEAD,)
 
 
-def rerank_head(stored: Mapping[str, StoredTensor], config: Config, vocabulary: Vocabulary) -> np.ndarray:
+def rerank_head(stored: Mapping[str, Rows], config: Config, vocabulary: Vocabulary) -> np.ndarray:
     """Returns the two rows that score, in the order of RERANK_LABELS: float32 (2, width).
 
     Raises:
         ConversionError: there is no head, or it is not one that these two rows can stand for.
     """
-    tensors, _ = _without_prefix(stored)
+    tensors, _ = by_short_name(stored)
     if config.architecture == "Qwen3ForSequenceClassification":
         return _classifier_head(tensors, config)
     tied, head = config.tie_word_embeddings, tensors.get(HEAD)
@@ -111,11 +111,11 @@ def rerank_head(stored: Mapping[str, StoredTensor], config: Config, vocabulary: 
     return rows
 
 
-def _rows(tensor: StoredTensor, ids: list[int]) -> np.ndarray:
+def _rows(tensor: Rows, ids: list[int]) -> np.ndarray:
     return np.concatenate([tensor.read(index, index + 1) for index in ids])
 
 
-def _classifier_head(tensors: Mapping[str, StoredTensor], config: Config) -> np.ndarray:
+def _classifier_head(tensors: Mapping[str, Rows], config: Config) -> np.ndarray:
     score, width = tensors.get(SCORE), config.hidden_size
     shape = score.shape if score else None
     if score and shape == (1, width):

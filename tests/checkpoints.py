@@ -149,6 +149,34 @@ def write_evidence(folder: Path, task: str, width: int = 0) -> None:
         (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
 
 
+def write_adapter(folder: Path, shape: Shape = TINY, **changes: Any) -> Path:
+    """Writes a LoRA adapter with random weights into ``folder``, as PEFT lays it out; returns it.
+
+    It has rank 4 and concerns q_proj and o_proj, which have to be square. ``changes`` are those of its settings.
+    """
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True)
+    generator, width = np.random.default_rng(0), shape.hidden_size
+    halves = {"A": (4, width), "B": (width, 4)}
+    modules = [f"layers.{i}.self_attn.{name}" for i in range(shape.num_hidden_layers) for name in ("q_proj", "o_proj")]
+    weights = {
+        f"base_model.model.{module}.lora_{half}.weight": generator.standard_normal(shape, np.float32)
+        for module in modules
+        for half, shape in halves.items()
+    }
+    save_file(weights, folder / "adapter_model.safetensors")
+    config = {
+        "base_model_name_or_path": "someone/base",
+        "peft_type": "LORA",
+        "r": 4,
+        "lora_alpha": 8,
+        "target_modules": ["q_proj", "o_proj"],
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config | changes))
+    return folder
+
+
 def tensors(what: Checkpoint, rows: int) -> Iterator[tuple[str, tuple[int, ...], float, float]]:
     """Yields (name, shape, mean, deviation) of every tensor."""
     s, prefix = what.shape, "model." if what.prefix else ""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import write_checkpoint
+from checkpoints import write_adapter, write_checkpoint
 
 from qsift import Embedder, Reranker
 from qsift.convert import QUANTS
@@ -363,6 +363,19 @@ def test_convert_prints_every_path_and_refuses_to_replace_without_force(checkpoi
     refused = qsift("convert", checkpoint, tmp_path, "--quant", "f16")
     assert (refused.code, refused.out) == (1, "") and "--force" in refused.err
     assert qsift("convert", checkpoint, tmp_path, "--quant", "f16", "--force").code == 0
+
+
+def test_an_adapter_is_converted_with_its_base_and_told_about_it_without(checkpoint: Path, tmp_path: Path):
+    adapter = write_adapter(tmp_path / "tuned", base_model_name_or_path=str(checkpoint))
+    done = qsift("convert", adapter, tmp_path, "--base", checkpoint)
+    assert (done.code, done.out, done.err) == (0, f"{tmp_path / 'tuned-Q8_0.gguf'}\n", "")
+    for arguments, words in (
+        ((adapter,), "Convert it with its base model"),
+        ((checkpoint, "--base", checkpoint), "Convert it without --base"),
+        ((adapter, "--base", adapter), "is an adapter itself"),
+    ):
+        refused = qsift("convert", *arguments)
+        assert (refused.code, refused.out) == (1, "") and words in refused.err
 
 
 def test_a_quant_that_does_not_exist_is_wrong_usage(checkpoint: Path, tmp_path: Path):

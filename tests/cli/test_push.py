@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import K_QUANT, write_checkpoint
+from checkpoints import K_QUANT, write_adapter, write_checkpoint
 from hub_server import HubServer
 from huggingface_hub import ModelCard
 
@@ -101,6 +101,15 @@ def test_the_card_says_what_was_measured(hub: HubServer, checkpoint: Path, tmp_p
             cosines = (vectors[name] * vectors[rows[0][0]]).sum(axis=1)
             assert float(figure) == pytest.approx(cosines.min(), abs=1e-4)
     assert float(rows[2][3]) < float(rows[1][3]) < 1
+
+
+def test_an_adapter_is_measured_against_its_own_merge(hub: HubServer, tmp_path: Path) -> None:
+    base = write_checkpoint(tmp_path / "base")
+    adapter = write_adapter(tmp_path / "Tuned")
+    assert push(hub, tmp_path, adapter, "--base", base, "--quant", "q8_0", "--push", REPO).returncode == 0
+    card = (tmp_path / "Tiny-GGUF" / "README.md").read_text("utf-8")
+    figure = re.search(r"^\| Tuned-Q8_0.gguf \| q8_0 \| \S+ MB \| (\S+) \|$", card, re.MULTILINE)
+    assert figure and 0.99 < float(figure[1]) < 1
 
 
 def test_the_card_carries_what_the_hub_reads(hub: HubServer, checkpoint: Path, tmp_path: Path) -> None:

@@ -99,7 +99,6 @@ REFUSED: dict[str, tuple[Damage, str]] = {
         "no index",
     ),
     "pickle": (pickled, "can run any code.*safe_serialization"),
-    "lora": (both(text("adapter_config.json", "{}"), lambda f: (f / "config.json").unlink()), "LoRA adapter"),
     "broken config": (text("config.json", '{"a": '), r"config\.json is not JSON"),
     "config is a list": (text("config.json", "[]"), r"config\.json holds a list"),
     "broken tokenizer": (text("tokenizer.json", "nothing"), r"tokenizer\.json is not JSON"),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from checkpoints import K_QUANT, Checkpoint, write_checkpoint
+from checkpoints import K_QUANT, Checkpoint, write_adapter, write_checkpoint
 from hub_server import HubServer
 
 from qsift.convert import convert
@@ -34,10 +34,11 @@ MODELS = {"embed": "Qwen3-Embedding-0.6B", "rerank": "Qwen3-Reranker-0.6B"}
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds what a reader has: two checkpoints and their GGUFs."""
+    """A folder that holds what a reader has: two checkpoints, their GGUFs, and an adapter."""
     folder = tmp_path_factory.mktemp("models")
     for task, name in MODELS.items():
         convert(write_checkpoint(folder / name, Checkpoint(task=task, shape=K_QUANT)), folder)
+    write_adapter(folder / "my-adapter", K_QUANT, base_model_name_or_path="Qwen/Qwen3-Embedding-0.6B")
     return folder
 
 

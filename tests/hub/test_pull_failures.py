@@ -213,6 +213,9 @@ def test_unknown_sources_quants_revisions_and_repositories_are_told_what_there_i
     hub.add("no-one/documents", {"README.md": b"nothing but words"})
     with pytest.raises(DownloadError, match=r"neither a GGUF in this quant nor a safetensors checkpoint.*README\.md"):
         pull("no-one/documents")
+    hub.add("no-one/adapter", {"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"})
+    with pytest.raises(DownloadError, match=r"is a LoRA adapter .* qsift convert ADAPTER --base CHECKPOINT"):
+        pull("no-one/adapter")
 
 
 def test_a_damaged_file_that_was_in_the_cache_before_is_fetched_again(hub: HubServer, tmp_path: Path) -> None:

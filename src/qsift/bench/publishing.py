@@ -26,6 +26,7 @@ def prepare(
     checkpoint: str | Path,
     folder: Path,
     *,
+    base: str | Path | None = None,
     quants: str | Iterable[str] = ("q8_0",),
     task: Task | None = None,
     force: bool = False,
@@ -36,7 +37,7 @@ def prepare(
     Where no quant is as exact as the checkpoint, a BF16 file is made to compare with, and removed again.
 
     Args:
-        checkpoint, quants, task, force, show_progress_bar: as `convert`.
+        checkpoint, base, quants, task, force, show_progress_bar: as `convert`.
         folder: made if it is not there; its name becomes the card's title.
 
     Returns:
@@ -52,11 +53,13 @@ def prepare(
     in_the_way = [str(folder / name) for name in (CARD, SUMS) if (folder / name).exists() and not force]
     if in_the_way:
         raise ConversionError([f"{path!r} exists. Pass --force to replace it." for path in in_the_way])
-    paths = convert(checkpoint, folder, quants=quants, task=task, force=force, show_progress_bar=show_progress_bar)
+    paths = convert(
+        checkpoint, folder, base=base, quants=quants, task=task, force=force, show_progress_bar=show_progress_bar
+    )
     made = dict(zip(quants, paths, strict=True))
     manifest = Manifest.from_keys(read_header(paths[0]).keys)
     assert manifest is not None, "convert writes it"
-    with _reference(Path(checkpoint), made, folder, manifest.task) as (name, reference):
+    with _reference(checkpoint, base, made, folder, manifest.task) as (name, reference):
         files = _card_files(made, name, reference, manifest.task)
     repo = checkpoint_repo(Path(checkpoint), ModelFile.open(paths[0]).name)
     fields = card_fields(read_header(paths[0]).keys, manifest.task, repo)
@@ -77,7 +80,9 @@ def checkpoint_repo(checkpoint: Path, name: str) -> str | None:
 
 
 @contextmanager
-def _reference(checkpoint: Path, made: dict[str, Path], folder: Path, task: Task) -> Iterator[tuple[str, Path]]:
+def _reference(
+    checkpoint: str | Path, base: str | Path | None, made: dict[str, Path], folder: Path, task: Task
+) -> Iterator[tuple[str, Path]]:
     from qsift.convert import convert
 
     for quant in _REFERENCES:
@@ -85,7 +90,7 @@ def _reference(checkpoint: Path, made: dict[str, Path], folder: Path, task: Task
             yield quant, made[quant]
             return
     with tempfile.TemporaryDirectory(prefix=".reference-", dir=folder) as scratch:
-        (path,) = convert(checkpoint, scratch, quants="bf16", task=task)
+        (path,) = convert(checkpoint, scratch, base=base, quants="bf16", task=task)
         yield "bf16", path
 
 

@@ -21,6 +21,7 @@ _MESSAGE = "Upload GGUF files made by qsift"
 @click.command()
 @click.argument("checkpoint")
 @click.argument("out", required=False)
+@click.option("--base", metavar="FOLDER", help="The checkpoint that a LoRA adapter was trained on, to merge it into.")
 @click.option("--quant", "quants", default="q8_0", show_default=True, metavar="Q[,Q…]", help=_QUANTS)
 @click.option("--task", type=click.Choice(TASKS), help="Needed where the checkpoint does not say.")
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
@@ -28,7 +29,7 @@ _MESSAGE = "Upload GGUF files made by qsift"
 @click.option("--public", is_flag=True, help="With --push: make the repository a public one.  [default: private]")
 @stderr_options
 def convert(checkpoint: str, out: str | None, quants: str, repo: str | None, public: bool, **options: Any) -> None:
-    """Convert a Hugging Face CHECKPOINT to GGUF.
+    """Convert a Hugging Face CHECKPOINT, or with --base a LoRA adapter, to GGUF.
 
     Prints the files written. OUT is a folder, or for a single quant a path that ends in .gguf;
     without it, the current folder.
@@ -38,7 +39,7 @@ def convert(checkpoint: str, out: str | None, quants: str, repo: str | None, pub
     folder is made and nothing is sent.
     """
     names = [name.strip().lower() for name in quants.split(",")]
-    settings = {"quants": names, "task": options["task"], "force": options["force"]}
+    settings = {"quants": names, **{name: options[name] for name in ("base", "task", "force")}}
     settings["show_progress_bar"] = shows_progress(options)
     if repo is not None:
         _push(checkpoint, out, repo, settings, private=not public, quiet=options["quiet"])

@@ -25,6 +25,11 @@ _DESCRIPTION = re.compile(
     r"(config|tokenizer|modules|config_sentence_transformers|adapter_config)\.json|README\.md|[^/]+/config\.json"
 )
 
+_ADAPTER = (
+    "The repository is a LoRA adapter (adapter_config.json), which is merged into its base model when it is converted. "
+    "Download both, for example with hf download, and run: qsift convert ADAPTER --base CHECKPOINT."
+)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -168,6 +173,8 @@ def _checkpoint_files(
     weights = [_SINGLE] if _SINGLE in snapshot.files else sorted(filter(_SHARD.fullmatch, snapshot.files))
     if not weights or "config.json" not in snapshot.files:
         found = ", ".join(sorted(snapshot.files)[:5]) or "nothing"
+        if "adapter_config.json" in snapshot.files:
+            raise DownloadError(snapshot.repo, name.file_name, _ADAPTER)
         lacks = f"a fit GGUF in {', '.join(unfit)}" if unfit else "a GGUF in this quant"
         reason = (
             f"The repository has neither {lacks} nor a safetensors checkpoint; it holds {found}. Choose "
