@@ -17,12 +17,14 @@ from .config import Config
 from .tensors import Tensor
 from qsift.models import (
     ARCHITECTURE,
+    OWN_TEMPLATE,
     POOLING_LAST,
     POOLING_RANK,
     RERANK_LABELS,
     RERANK_TEMPLATES,
     SCHEMES,
     Manifest,
+    RerankTemplate,
     Task,
 )
 
@@ -108,22 +110,34 @@ def model_keys(config: Config, task: Task) -> dict[str, Any]:
     return {f"{ARCHITECTURE}.{key}": value for key, value in keys.items()}
 
 
-def template_keys(task: Task) -> dict[str, Any]:
+def template_keys(manifest: Manifest) -> dict[str, Any]:
     """Returns the prompt that llama-server fills for a reranker; nothing for an embedding model."""
-    if task == "embed":
+    if manifest.task == "embed":
         return {}
-    prompt = RERANK_TEMPLATES["card"].prompt("{query}", "{document}")
+    prompt = manifest.rerank_template.prompt("{query}", "{document}")
     text = prompt.head + prompt.body + prompt.tail
     return {"tokenizer.chat_template.rerank": text, "tokenizer.chat_templates": ["rerank"]}
 
 
-def quant_keys(quant: str, task: Task, instruction: str | None) -> dict[str, Any]:
-    """Returns the keys that differ from quant to quant, and qsift's own."""
+def manifest_of(
+    quant: str, task: Task, instruction: str | None, template: RerankTemplate | None, labels: tuple[str, ...]
+) -> Manifest:
+    """Returns what a file says of itself; arguments as the attributes of `Source`."""
     manifest = Manifest.for_task(task, quant)
+    if template is not None:
+        names = [name for name, known in RERANK_TEMPLATES.items() if known.parts == template.parts]
+        parts = () if names else template.parts
+        manifest = replace(manifest, template=names[0] if names else OWN_TEMPLATE, parts=parts)
+        instruction = template.instruction
     if instruction is not None:
         manifest = replace(manifest, instruction=instruction)
+    return replace(manifest, labels=labels) if labels else manifest
+
+
+def quant_keys(manifest: Manifest) -> dict[str, Any]:
+    """Returns the keys that differ from quant to quant, and qsift's own."""
     return {
-        "general.file_type": SCHEMES[quant].file_type,
+        "general.file_type": SCHEMES[manifest.quant].file_type,
         "general.quantization_version": 2,
         **manifest.to_keys(),
     }

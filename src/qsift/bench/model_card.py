@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .parity import DOCUMENTS, QUERIES
-from qsift.models import END_OF_TEXT, RERANK_TEMPLATES, Manifest, Task, query_prompt
+from qsift.models import END_OF_TEXT, Manifest, Task, query_prompt
 
 _PIPELINES: dict[Task, str] = {"embed": "feature-extraction", "rerank": "text-ranking"}
 _LOADERS: dict[Task, str] = {"embed": "Embedder", "rerank": "Reranker"}
@@ -143,8 +143,11 @@ def _prompts(manifest: Manifest) -> str:
             f"A query is `{query}`, where `\\n` is a line break; a document is the bare text. Both end with the token "
             f"`{END_OF_TEXT}`, whose hidden state, normalised, is the embedding (last-token pooling)."
         )
-    prompt = RERANK_TEMPLATES[manifest.template or "card"].prompt("{query}", "{document}", manifest.instruction)
+    prompt = manifest.rerank_template.prompt("{query}", "{document}")
+    score = " against ".join(f"P({label})" for label in manifest.labels)
+    if len(manifest.labels) == 1:
+        score = f"the sigmoid of the logit {manifest.labels[0]}"
     return (
-        "The score is P(yes) against P(no) for the token after this text; the file's head holds these two rows.\n\n"
+        f"The score is {score} for the token after this text; the file's head holds these rows.\n\n"
         f"````\n{prompt.head}{prompt.body}{prompt.tail}````"
     )

@@ -8,15 +8,27 @@ this file touches neither files nor llama.cpp.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .prompts import QUERY_INSTRUCTION
+from .prompts import (
+    DOCUMENT,
+    INSTRUCTION,
+    QUERY,
+    QUERY_INSTRUCTION,
+    RERANK_LABELS,
+    RERANK_TEMPLATES,
+    RerankTemplate,
+    field_of,
+)
 from .specs import MIN_DIM, TASKS, Task
 
 ARCHITECTURE = "qwen3"
 FORMAT = 1
 """Version of the ``qsift.`` keys; a reader refuses a larger one."""
+
+OWN_TEMPLATE = "own"
+"""The name of a template that stands in the file itself, in its parts. A qsift that is too old for it refuses it."""
 
 POOLING_LAST = 3
 POOLING_RANK = 4
@@ -33,6 +45,9 @@ class Manifest:
         instruction: default instruction for queries or pairs.
         template: name of the rerank template; None for an embedding model.
         min_dim: smallest MRL width; None for a reranker.
+        parts: those of `RerankTemplate` where the template's name is `OWN_TEMPLATE`, else empty.
+        labels: what the checkpoint calls the two rows of a reranker's head, that of P(yes) first; one where the
+            score is a single logit.
     """
 
     task: Task
@@ -40,6 +55,20 @@ class Manifest:
     instruction: str = QUERY_INSTRUCTION
     template: str | None = None
     min_dim: int | None = None
+    parts: tuple[str, ...] = ()
+    labels: tuple[str, ...] = RERANK_LABELS
+
+    @property
+    def rerank_template(self) -> RerankTemplate:
+        """A reranker's template, with its default instruction.
+
+        Raises:
+            ValueError: the template's name is not known.
+        """
+        if self.template == OWN_TEMPLATE:
+            takes_instruction = any(field_of(slot) == INSTRUCTION for slot in self.parts[1::2])
+            return RerankTemplate(self.parts, self.instruction if takes_instruction else None)
+        return replace(named_template(self.template or "card"), instruction=self.instruction)
 
     @classmethod
     def for_task(cls, task: Task, quant: str) -> Manifest:
@@ -48,7 +77,7 @@ class Manifest:
             return cls(task, quant, min_dim=MIN_DIM)
         return cls(task, quant, template="card")
 
-    def to_keys(self) -> dict[str, str | int]:
+    def to_keys(self) -> dict[str, str | int | list[str]]:
         """Returns the ``qsift.`` keys to write."""
         fields = {
             "qsift.format": FORMAT,
@@ -57,6 +86,8 @@ class Manifest:
             "qsift.instruction": self.instruction,
             "qsift.template": self.template,
             "qsift.min_dim": self.min_dim,
+            "qsift.template_parts": list(self.parts) or None,
+            "qsift.labels": None if self.labels == RERANK_LABELS else list(self.labels),
         }
         return {key: value for key, value in fields.items() if value is not None}
 
@@ -82,8 +113,28 @@ class Manifest:
             instruction=keys.get("qsift.instruction", QUERY_INSTRUCTION),
             template=keys.get("qsift.template"),
             min_dim=keys.get("qsift.min_dim"),
+            parts=_texts(keys.get("qsift.template_parts", [])),
+            labels=_texts(keys.get("qsift.labels", list(RERANK_LABELS))),
         )
-        texts = (manifest.quant, manifest.instruction, manifest.template or "")
+        texts = (manifest.quant, manifest.instruction, manifest.template or "", *manifest.parts, *manifest.labels)
         if not all(isinstance(text, str) for text in texts) or not isinstance(manifest.min_dim, int | None):
             raise ValueError("one of its qsift keys has the wrong type. Convert it again.")
+        if manifest.template == OWN_TEMPLATE and not _is_whole(manifest.parts):
+            raise ValueError("its key qsift.template_parts has no place for query and document. Convert it again.")
         return manifest
+
+
+def named_template(name: str) -> RerankTemplate:
+    """Returns one of `RERANK_TEMPLATES`; raises ValueError for a name that is not among them."""
+    if name not in RERANK_TEMPLATES:
+        raise ValueError(f"template is {name!r}; allowed are {', '.join(RERANK_TEMPLATES)}.")
+    return RERANK_TEMPLATES[name]
+
+
+def _texts(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list) else (None,)  # None is refused with other things that are no text
+
+
+def _is_whole(parts: tuple[str, ...]) -> bool:
+    fields = [field_of(slot) for slot in parts[1::2]]
+    return len(parts) % 2 == 1 and fields.count(DOCUMENT) == 1 and QUERY in fields
