@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from qsift.models.manifest import Manifest
 
+PARTS = ("", "{query|trim}", "\n", "{document}", "")
 MANIFESTS = st.builds(
     Manifest,
     task=st.sampled_from(["embed", "rerank"]),
@@ -17,6 +18,8 @@ MANIFESTS = st.builds(
     instruction=st.text(max_size=20),
     template=st.none() | st.sampled_from(["card", "evaluation"]),
     min_dim=st.none() | st.integers(1, 4096),
+    parts=st.just(()) | st.just(PARTS),
+    labels=st.just(("yes", "no")) | st.just(("1",)),
 )
 
 
@@ -37,6 +40,11 @@ def test_a_file_without_our_keys_has_none() -> None:
         ({"qsift.task": None}, "allowed are embed, rerank"),
         ({"qsift.quant": 8}, "wrong type"),
         ({"qsift.min_dim": "32"}, "wrong type"),
+        ({"qsift.labels": 3}, "wrong type"),
+        ({"qsift.template_parts": ["", 3, ""]}, "wrong type"),
+        ({"qsift.template": "own"}, "no place for query and document"),
+        ({"qsift.template": "own", "qsift.template_parts": ["", "{query}", ""]}, "no place for query and document"),
+        ({"qsift.template": "own", "qsift.template_parts": list(PARTS[:-1])}, "no place for query and document"),
     ],
 )
 def test_keys_that_make_no_sense_are_a_sentence(changes: dict[str, Any], message: str) -> None:
