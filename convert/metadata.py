@@ -131,7 +131,7 @@ def manifest_of(
         instruction = template.instruction
     if instruction is not None:
         manifest = replace(manifest, instruction=instruction)
-    return replace(manifest, labels=labels) if labels else manifest
+    return manifest if labels == RERANK_LABELS else replace(manifest, labels=labels)
 
 
 def quant_keys(manifest: Manifest) -> dict[str, Any]:

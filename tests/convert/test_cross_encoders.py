@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +13,14 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import TINY, Shape, tokenizer_json, write_checkpoint
+from click.testing import CliRunner
 from independent import change_json, change_tensors
 from sentence_transformers import CrossEncoder
 from texts import HARD_TEXTS, SENTENCES
 
 from qsift import EngineOptions, Reranker
+from qsift.bench.model_card import _prompts
+from qsift.cli import cli
 from qsift.convert import convert
 from qsift.errors import ConversionError, InputTooLongError
 from qsift.models import RERANK_TEMPLATES, Manifest, ModelFile
@@ -103,7 +107,8 @@ PAIRS = [
     ("query", "words " * 60),
 ]
 
-END = "<|im_end|>"
+END = "<|endoftext|>"
+"""The eos_token of Qwen's tokenizer class where tokenizer_config.json names none."""
 CONTROLS = json.loads(tokenizer_json("tiny", end_token=False))["added_tokens"][0]["id"]
 """The first id of a control token in the tiny vocabulary; no other token has one as large."""
 
@@ -247,6 +252,16 @@ def test_a_template_of_its_own_is_kept_with_its_labels(tmp_path: Path) -> None:
         *("<|im_start|>", "user\nTask:  ", "{instruction}", "\nQuestion:  ", "{query}", "\nPassage:  ", "{document}"),
         *("\n", "<|im_end|>", "\n", "<|im_start|>", "assistant\nAnswer:"),
     )
+
+
+def test_info_and_the_card_show_the_prompt_and_what_is_compared(tmp_path: Path) -> None:
+    (path,) = convert(write_case(tmp_path / "m", CASES["own"]), tmp_path)
+    shown = CliRunner().invoke(cli, ["info", str(path)]).output
+    assert re.search(r"labels +1, 0\n", shown) and "'{query}' '\\nPassage:  ' '{document}'" in shown
+    file = ModelFile.open(path)
+    assert file.manifest
+    card = _prompts(file.manifest)
+    assert "P(1) against P(0)" in card and "Task:  Judge the answer\nQuestion:  {query}\nPassage:  {document}" in card
 
 
 def test_what_a_template_trims_and_a_single_logit_are_kept(tmp_path: Path) -> None:

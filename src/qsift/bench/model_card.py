@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .parity import DOCUMENTS, QUERIES
-from qsift.models import END_OF_TEXT, Manifest, Task, query_prompt
+from qsift.models import END_OF_TEXT, RERANK_LABELS, Manifest, Task, query_prompt
 
 _PIPELINES: dict[Task, str] = {"embed": "feature-extraction", "rerank": "text-ranking"}
 _LOADERS: dict[Task, str] = {"embed": "Embedder", "rerank": "Reranker"}
@@ -144,7 +144,7 @@ def _prompts(manifest: Manifest) -> str:
             f"`{END_OF_TEXT}`, whose hidden state, normalised, is the embedding (last-token pooling)."
         )
     prompt = manifest.rerank_template.prompt("{query}", "{document}")
-    score = " against ".join(f"P({label})" for label in manifest.labels)
+    score = " against ".join(f"P({label})" for label in manifest.labels or RERANK_LABELS)
     if len(manifest.labels) == 1:
         score = f"the sigmoid of the logit {manifest.labels[0]}"
     return (

@@ -98,12 +98,14 @@ def info(model: str, as_json: bool) -> None:
         print_json(facts)
         return
     manifest = facts.pop("manifest") or {"qsift keys": "none: qsift did not make this file"}
-    facts["labels"] = ", ".join(facts["labels"]) or None
+    own = {name: manifest.pop(name, ()) for name in ("labels", "parts")}
+    facts["labels"] = ", ".join(own["labels"] or facts["labels"]) or None
     if facts["task"] == "embed":
         del facts["labels"], facts["score_source"]
     names = {"n_layers": "layers", "n_vocab": "vocabulary", "max_tokens": "context", "nbytes": "bytes"}
     rows = {names.get(name, name.replace("_", " ")): value for name, value in facts.items()}
-    print_facts(rows | {name: value for name, value in manifest.items() if name not in facts})
+    rows |= {name: value for name, value in manifest.items() if name not in facts}
+    print_facts(rows | ({"template parts": " ".join(map(repr, own["parts"]))} if own["parts"] else {}))
 
 
 def _facts(spec: ModelSpec, kept: list[StoredModel]) -> dict[str, Any]:

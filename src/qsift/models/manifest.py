@@ -16,7 +16,6 @@ from .prompts import (
     INSTRUCTION,
     QUERY,
     QUERY_INSTRUCTION,
-    RERANK_LABELS,
     RERANK_TEMPLATES,
     RerankTemplate,
     field_of,
@@ -46,8 +45,8 @@ class Manifest:
         template: name of the rerank template; None for an embedding model.
         min_dim: smallest MRL width; None for a reranker.
         parts: those of `RerankTemplate` where the template's name is `OWN_TEMPLATE`, else empty.
-        labels: what the checkpoint calls the two rows of a reranker's head, that of P(yes) first; one where the
-            score is a single logit.
+        labels: what the checkpoint calls the rows of a reranker's head, that of P(yes) first, and one where the score
+            is a single logit; empty for yes and no.
     """
 
     task: Task
@@ -56,7 +55,7 @@ class Manifest:
     template: str | None = None
     min_dim: int | None = None
     parts: tuple[str, ...] = ()
-    labels: tuple[str, ...] = RERANK_LABELS
+    labels: tuple[str, ...] = ()
 
     @property
     def rerank_template(self) -> RerankTemplate:
@@ -87,7 +86,7 @@ class Manifest:
             "qsift.template": self.template,
             "qsift.min_dim": self.min_dim,
             "qsift.template_parts": list(self.parts) or None,
-            "qsift.labels": None if self.labels == RERANK_LABELS else list(self.labels),
+            "qsift.labels": list(self.labels) or None,
         }
         return {key: value for key, value in fields.items() if value is not None}
 
@@ -114,7 +113,7 @@ class Manifest:
             template=keys.get("qsift.template"),
             min_dim=keys.get("qsift.min_dim"),
             parts=_texts(keys.get("qsift.template_parts", [])),
-            labels=_texts(keys.get("qsift.labels", list(RERANK_LABELS))),
+            labels=_texts(keys.get("qsift.labels", [])),
         )
         texts = (manifest.quant, manifest.instruction, manifest.template or "", *manifest.parts, *manifest.labels)
         if not all(isinstance(text, str) for text in texts) or not isinstance(manifest.min_dim, int | None):
