@@ -1,7 +1,8 @@
 """Checkpoint → GGUF. `convert` reads as its own summary; each step is a file beside this one:
 
-- source.py reads the checkpoint through config.py, checkpoint.py, vocab.py, evidence.py, tensors.py, and merges a
-  LoRA adapter into it through adapter_config.py and adapter.py;
+- source.py reads the checkpoint through config.py, checkpoint.py, vocab.py, evidence.py, tensors.py, merges a LoRA
+  adapter into it through adapter_config.py and adapter.py, and finds how a reranker sees a pair through
+  rerank_template.py, which renders with chat_template.py;
 - quantize.py, magnitudes.py and outputs.py decide what will be written and whether it may and can be;
 - metadata.py, gguf_file.py and ggml.py write it; verify.py compares it with the checkpoint.
 
@@ -25,8 +26,10 @@ from .magnitudes import value_problems
 from .metadata import general_keys, model_keys, quant_keys, read_card, template_keys
 from .outputs import output_paths, output_problems
 from .quantize import make_plan
+from .rerank_template import find_rerank_template
 from .source import Source
 from .verify import verify
+from .vocab import Vocabulary
 from qsift.errors import ConversionError
 from qsift.models import SCHEMES, Task, checked_quants
 
@@ -86,12 +89,13 @@ def convert(
         for quant, path in paths.items():
             bar.set_description(path.name)
             path.parent.mkdir(parents=True, exist_ok=True)
+            manifest = source.manifest(quant)
             keys = {
                 **general_keys(source.card, source.name, source.tensors, source.task),
                 **model_keys(source.config, source.task),
-                **quant_keys(quant, source.task, source.prompts, source.vocabulary.end_token),
+                **quant_keys(manifest),
                 **source.vocabulary.keys(source.task),
-                **template_keys(source.task),
+                **template_keys(manifest),
             }
             with replacing(path) as scratch:
                 write_gguf(scratch, keys, plans[quant], bar.update)
@@ -113,7 +117,11 @@ def check_checkpoint(checkpoint: str | PathLike[str], task: Task | None = None) 
     check_task(task)
     folder = Path(checkpoint)
     refuse_adapter(folder)
-    return find_task(folder, Config.read(folder), task)
+    config = Config.read(folder)
+    found = find_task(folder, config, task)
+    if found == "rerank":
+        find_rerank_template(folder, config, Vocabulary.read(folder))
+    return found
 
 
 def _raise_if(problems: list[str]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from .config import Config
 from .evidence import find_prompts, stated_task
 from .metadata import model_keys
+from .rerank_template import find_rerank_template
 from .vocab import CONTROL, UNUSED, USER_DEFINED, Vocabulary
 from qsift.errors import ConversionError, ModelFileError
 from qsift.models import (
@@ -26,9 +27,11 @@ from qsift.models import (
     HEAD_WEIGHT,
     POOLING_LAST,
     RELEASED_PROMPTS,
+    RERANK_TEMPLATES,
     Header,
     ModelFile,
     Prompts,
+    RerankTemplate,
     Task,
     read_header,
 )
@@ -89,6 +92,7 @@ def differences(file: ModelFile, checkpoint: str | PathLike[str], *, task: Task 
         vocabulary = Vocabulary.read(folder, rows=config.vocab_size)
         task = stated_task(folder, config) or task or file.task
         prompts = find_prompts(folder) if task == "embed" else None
+        template = find_rerank_template(folder, config, vocabulary) if task == "rerank" else None
     except ConversionError as error:
         raise ModelFileError(
             file.path, f"It cannot be compared with {str(folder)!r}. {' '.join(error.problems)}"
@@ -99,6 +103,8 @@ def differences(file: ModelFile, checkpoint: str | PathLike[str], *, task: Task 
         found += [*_purpose(file, header, config, task), *_special_tokens(header, vocabulary, task)]
     if prompts:
         found += _prompts(file, prompts, vocabulary.end_token)
+    if task == "rerank":
+        found += _template(file, template or RERANK_TEMPLATES["card"])
     return sorted(found, key=lambda difference: not difference.changes_numbers)
 
 
@@ -220,3 +226,14 @@ def _prompts(file: ModelFile, prompts: Prompts, end_token: str) -> Iterator[Diff
     if end != end_token:
         ours, due = (repr(text) if text else "no token" for text in (end, end_token))
         yield Difference(f"Its texts end with {ours}; the model's end with {due}.")
+
+
+def _template(file: ModelFile, due: RerankTemplate) -> Iterator[Difference]:
+    manifest = file.manifest
+    found = manifest.rerank_template if manifest and manifest.task == "rerank" else RERANK_TEMPLATES["card"]
+    for what, ours, theirs in (
+        ("prompt", " ".join(map(repr, found.parts)), " ".join(map(repr, due.parts))),
+        ("default instruction", repr(found.instruction), repr(due.instruction)),
+    ):
+        if ours != theirs:
+            yield Difference(f"Its {what} is {ours}; the model's is {theirs}.")

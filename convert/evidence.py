@@ -99,16 +99,21 @@ def _pooling_problems(folder: Path, place: str) -> list[str]:
     ]
 
 
-def score_token_ids(folder: Path) -> tuple[int | None, int | None] | None:
-    """Returns the ids that a LogitScore module compares, (true, false), or None without such a module."""
+def module_folder(folder: Path, kind: str) -> Path | None:
+    """Returns where a module of sentence-transformers has its settings, or None without such a module."""
     if not (folder / "modules.json").exists():
         return None
-    for module in _modules(folder):
-        path = folder / str(module.get("path")) / "config.json"
-        if str(module.get("type")).endswith(".LogitScore") and os.path.exists(path):
-            settings = read_json_object(path)
-            return settings.get("true_token_id"), settings.get("false_token_id")
-    return None
+    places = [m.get("path") for m in _modules(folder) if str(m.get("type")).rpartition(".")[2] == kind]
+    return folder / str(places[0]) if places else None
+
+
+def score_token_ids(folder: Path) -> tuple[Any, Any] | None:
+    """Returns what a LogitScore module says of its true and its false token, or None where it says nothing."""
+    place = module_folder(folder, "LogitScore")
+    if place is None or not os.path.exists(place / "config.json"):  # unlike Path.exists, it takes any nonsense
+        return None
+    settings = read_json_object(place / "config.json")
+    return settings.get("true_token_id"), settings.get("false_token_id")
 
 
 def find_prompts(folder: Path) -> Prompts:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,8 @@ from qsift.models import (
     POOLING_LAST,
     POOLING_RANK,
     RERANK_LABELS,
-    RERANK_TEMPLATES,
     SCHEMES,
     Manifest,
-    Prompts,
     Task,
 )
 
@@ -115,22 +112,19 @@ def model_keys(config: Config, task: Task) -> dict[str, Any]:
     return {f"{ARCHITECTURE}.{key}": value for key, value in keys.items()}
 
 
-def template_keys(task: Task) -> dict[str, Any]:
+def template_keys(manifest: Manifest) -> dict[str, Any]:
     """Returns the prompt that llama-server fills for a reranker; nothing for an embedding model."""
-    if task == "embed":
+    if manifest.task == "embed":
         return {}
-    prompt = RERANK_TEMPLATES["card"].prompt("{query}", "{document}")
+    prompt = manifest.rerank_template.prompt("{query}", "{document}")
     text = prompt.head + prompt.body + prompt.tail
     return {"tokenizer.chat_template.rerank": text, "tokenizer.chat_templates": ["rerank"]}
 
 
-def quant_keys(quant: str, task: Task, prompts: Prompts | None, end_token: str) -> dict[str, Any]:
+def quant_keys(manifest: Manifest) -> dict[str, Any]:
     """Returns the keys that differ from quant to quant, and qsift's own."""
-    manifest = Manifest.for_task(task, quant)
-    if task == "embed":
-        manifest = replace(manifest, prompts=prompts, end_token=end_token)
     return {
-        "general.file_type": SCHEMES[quant].file_type,
+        "general.file_type": SCHEMES[manifest.quant].file_type,
         "general.quantization_version": 2,
         **manifest.to_keys(),
     }

@@ -5,6 +5,7 @@ This file does not know how a tensor is encoded.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,10 +13,10 @@ import numpy as np
 
 from .checkpoint import Rows, listed
 from .config import Config
-from .vocab import Vocabulary
 from qsift.errors import ConversionError
-from qsift.models import RERANK_LABELS, weights
+from qsift.models import weights
 
+CLASSIFIER = "Qwen3ForSequenceClassification"
 EMBEDDING, HEAD, SCORE = "embed_tokens.weight", "lm_head.weight", "score.weight"
 
 
@@ -76,18 +77,25 @@ def by_short_name(stored: Mapping[str, Rows]) -> tuple[dict[str, Rows], list[str
 
 
 def _optional(config: Config) -> tuple[str, ...]:
-    return (HEAD, SCORE) if config.architecture == "Qwen3ForSequenceClassification" else (HEAD,)
+    return (HEAD, SCORE) if config.architecture == CLASSIFIER else (HEAD,)
 
 
-def rerank_head(stored: Mapping[str, Rows], config: Config, vocabulary: Vocabulary) -> np.ndarray:
+def rerank_head(stored: Mapping[str, Rows], config: Config, ids: tuple[int, ...]) -> np.ndarray:
     """Returns the two rows that score, in the order of RERANK_LABELS: float32 (2, width).
+
+    A single logit is the difference yes - no: with a row of zeros beside it, softmax gives its sigmoid.
+
+    Args:
+        stored: the checkpoint's tensors.
+        config: its config.json.
+        ids: the rows of yes and no in the vocabulary's head or in a classifier's, or the one row of a single logit.
 
     Raises:
         ConversionError: there is no head, or it is not one that these two rows can stand for.
     """
     tensors, _ = by_short_name(stored)
-    if config.architecture == "Qwen3ForSequenceClassification":
-        return _classifier_head(tensors, config)
+    if config.architecture == CLASSIFIER:
+        return _with_zeros(_rows(_classifier_rows(tensors, config), ids))
     tied, head = config.tie_word_embeddings, tensors.get(HEAD)
     if head is None and not tied:
         raise ConversionError(
@@ -99,7 +107,6 @@ def rerank_head(stored: Mapping[str, Rows], config: Config, vocabulary: Vocabula
     due = (config.vocab_size, config.hidden_size)
     if head is not None and head.shape != due:
         raise ConversionError([f"lm_head.weight has the shape {head.shape}; {due} follows from config.json."])
-    ids = [vocabulary.id_of(label) for label in RERANK_LABELS]
     rows = _rows(tensors[EMBEDDING] if tied or head is None else head, ids)
     if tied and head is not None and not np.array_equal(rows, _rows(head, ids), equal_nan=True):
         raise ConversionError(
@@ -108,26 +115,58 @@ def rerank_head(stored: Mapping[str, Rows], config: Config, vocabulary: Vocabula
                 "but the two differ in the rows that score. Set tie_word_embeddings to what the training used."
             ]
         )
-    return rows
+    return _with_zeros(rows)
 
 
-def _rows(tensor: Rows, ids: list[int]) -> np.ndarray:
+def _with_zeros(rows: np.ndarray) -> np.ndarray:
+    return np.concatenate([rows, np.zeros((2 - len(rows), rows.shape[1]), np.float32)])
+
+
+def _rows(tensor: Rows, ids: tuple[int, ...]) -> np.ndarray:
     return np.concatenate([tensor.read(index, index + 1) for index in ids])
 
 
-def _classifier_head(tensors: Mapping[str, Rows], config: Config) -> np.ndarray:
+def _classifier_rows(tensors: Mapping[str, Rows], config: Config) -> Rows:
     score, width = tensors.get(SCORE), config.hidden_size
-    shape = score.shape if score else None
-    if score and shape == (1, width):
-        # A single logit is the difference yes − no: with a zero row beside it, softmax gives its sigmoid.
-        return np.concatenate([score.read(0, 1), np.zeros((1, width), np.float32)])
-    labels = config.raw.get("id2label")
-    names = [str(labels.get(key)).lower() for key in ("0", "1")] if isinstance(labels, dict) else []
-    if score and shape == (2, width) and sorted(names) == sorted(RERANK_LABELS):
-        return _rows(score, [names.index(label) for label in RERANK_LABELS])
+    if score is None or len(score.shape) != 2 or score.shape[1] != width:
+        found = f"has the shape {score.shape}" if score else "is missing"
+        raise ConversionError([f"{SCORE} {found}; a row of {width} for each label is needed. Download it again."])
+    return score
+
+
+_NEGATIVE_AND_POSITIVE = (
+    ("no", "yes"),
+    ("false", "true"),
+    ("irrelevant", "relevant"),
+    ("not_relevant", "relevant"),
+    ("negative", "positive"),
+    ("0", "1"),
+    ("label_0", "label_1"),
+)
+"""Names of a classifier's two labels. The last are transformers' own: there the second is the positive, as everywhere
+in two-class models whose labels nobody named."""
+
+
+def classifier_labels(stored: Mapping[str, Rows], config: Config) -> dict[str, int]:
+    """Returns the labels of a classifier with their rows, that of P(yes) first: two, or one for a single logit.
+
+    Raises:
+        ConversionError: no rows, another number of them, or two of which nobody can say which means yes.
+    """
+    n_rows = _classifier_rows(by_short_name(stored)[0], config).shape[0]
+    named = config.raw.get("id2label") or {str(i): f"LABEL_{i}" for i in range(n_rows)}
+    labels = [str(named.get(str(i))) for i in range(n_rows)] if isinstance(named, dict) else []
+    if n_rows == 1:
+        return {labels[0] if labels else "LABEL_0": 0}
+    plain = [re.sub("[ -]", "_", label.lower()) for label in labels]
+    for pair in _NEGATIVE_AND_POSITIVE:
+        if sorted(plain) == sorted(pair):
+            yes = plain.index(pair[1])
+            return {labels[yes]: yes, labels[1 - yes]: 1 - yes}
+    known = ", ".join("/".join(pair) for pair in _NEGATIVE_AND_POSITIVE)
     raise ConversionError(
         [
-            f"score.weight has the shape {shape} and id2label is {labels!r}. A classifier is converted with one row, "
-            f"or with two rows that id2label in config.json calls {' and '.join(RERANK_LABELS)}; the width is {width}."
+            f"{SCORE} has {n_rows} rows, and id2label in config.json calls them {named!r}. A reranker has one, or two "
+            f"of which the names say which means yes: {known}. Name them so if they mean that."
         ]
     )

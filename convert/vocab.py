@@ -78,6 +78,13 @@ class Vocabulary:
         except ValueError:
             raise ConversionError([f"tokenizer.json has no token {text!r}. {_ADVICE}"]) from None
 
+    def text_of(self, index: int) -> str:
+        """Returns the text of a token."""
+        token = self.tokens[index]
+        if self.types[index] != NORMAL:
+            return token
+        return bytes(_BYTE_LETTERS.index(letter) for letter in token).decode("utf-8", errors="replace")
+
     def keys(self, task: Task) -> dict[str, Any]:
         """Returns the ``tokenizer.`` keys of a GGUF."""
         end_of_text = self.id_of(END_OF_TEXT)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine import Engine, EngineOptions, TokenIds, load_engine
-from .models import RERANK_LABELS, RERANK_TEMPLATES, ModelFile, Prompt
+from .models import RERANK_LABELS, ModelFile, Prompt, named_template
 from .text import Encoded, LoadedModel, Tokenizer, as_list, check_text, length_limit, shows_keywords_of
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Reranker(LoadedModel):
         file: the facts of the model's file.
         engine: what runs it.
         template: how query, document and instruction become a prompt.
+        instruction: the default instruction; None where the model's template has none.
     """
 
     def __init__(self, engine: Engine, tokenizer: Tokenizer, file: ModelFile, *, template: str | None = None) -> None:
@@ -67,13 +68,10 @@ class Reranker(LoadedModel):
             file: the facts of its file.
             template: "card" or "evaluation"; None takes the file's own.
         """
-        name = template or (file.manifest.template if file.manifest else None) or "card"
-        if name not in RERANK_TEMPLATES:
-            raise ValueError(f"template is {name!r}; allowed are {', '.join(RERANK_TEMPLATES)}.")
+        own = file.manifest.rerank_template if file.manifest and template is None else None
         super().__init__(engine, tokenizer, file, n_outputs=len(RERANK_LABELS))
-        self.template = RERANK_TEMPLATES[name]
-        own = file.manifest.instruction if file.manifest and template is None else None
-        self.instruction = own or self.template.instruction
+        self.template = own or named_template(template or "card")
+        self.instruction = self.template.instruction
 
     @classmethod
     def load(
@@ -86,7 +84,7 @@ class Reranker(LoadedModel):
                 such as "Qwen/Qwen3-Reranker-8B", the folder of a checkpoint, or "demo-reranker", which is bundled.
                 A name is fetched or converted when it is used first, and opens no socket after that.
             template: "card" for the model card's prompt, "evaluation" for that of the authors'
-                evaluation code; None takes the file's own, which is "card" unless it says otherwise.
+                evaluation code; None takes the file's own, which is "card" unless a fine-tune came with another.
             options: device, threads and so on; None takes the defaults.
 
         Raises:
@@ -120,9 +118,11 @@ class Reranker(LoadedModel):
 
         Args:
             pairs: one (query, document) tuple of str, a list of such pairs, or an iterator of them.
-            instruction: one sentence that says what makes a document fit; None takes the default.
+            instruction: one sentence that says what makes a document fit; None takes the default. A fine-tune
+                whose template has no instruction takes none.
             raw_scores: whether to return l_yes - l_no, which sentence-transformers calls the score,
-                instead of P(yes) = sigmoid(l_yes - l_no), which the model card does.
+                instead of P(yes) = sigmoid(l_yes - l_no), which the model card does. A head of a single logit
+                gives that logit and its sigmoid.
             max_tokens: longest prompt in tokens, template included; None means the model's context.
             truncate: whether a longer document is cut at its end, with a warning, or refused.
             show_progress_bar: whether to draw one on stderr.
@@ -132,12 +132,13 @@ class Reranker(LoadedModel):
             gives (0,).
 
         Raises:
-            TypeError, ValueError: not a pair of texts, a lone surrogate; names the index.
+            TypeError, ValueError: not a pair of texts, a lone surrogate; names the index. An instruction for a
+                template that has none.
             InputTooLongError: too long and not to be cut; or query and instruction alone are too long.
             NonFiniteError, EngineError: from the engine.
         """
         limit = length_limit(self.engine, max_tokens, truncate=truncate, kind="Document")
-        sentence = self.instruction if instruction is None else check_text(instruction, 0, kind="Instruction")
+        sentence = self._sentence(instruction)
         single = isinstance(pairs, tuple) and len(pairs) == 2 and all(isinstance(side, str) for side in pairs)
         items = [pairs] if single else pairs if isinstance(pairs, Iterator) else as_list(pairs, "pairs")
 
@@ -210,13 +211,12 @@ class Reranker(LoadedModel):
         """
         limit = length_limit(self.engine, max_tokens, truncate=truncate, kind="Document")
         query = check_text(query, 0, kind="Query")
-        sentence = self.instruction if instruction is None else check_text(instruction, 0, kind="Instruction")
+        sentence = self._sentence(instruction)
         texts = [check_text(text, index, kind="Document") for index, text in enumerate(documents)]
         if max_document_tokens is not None:
             if max_document_tokens < 1:
                 raise ValueError(f"max_document_tokens is {max_document_tokens}; the smallest allowed is 1.")
-            empty = self.template.prompt(query, "", sentence)
-            rest = len(self._encoder.encode(replace(empty, body=empty.body[: empty.fixed])).ids)
+            rest = self._encoder.least(self.template.prompt(query, "", sentence))
             limit = replace(limit, max_tokens=min(limit.max_tokens, rest + max_document_tokens))
         prompts = (self.template.prompt(query, text, sentence) for text in texts)
         return [self._fitted(prompt, index, limit) for index, prompt in enumerate(prompts)]
@@ -228,12 +228,21 @@ class Reranker(LoadedModel):
     def token_ids(self, query: str, document: str, *, instruction: str | None = None) -> TokenIds:
         """Returns what the model sees of a pair: (n,) int32, template included."""
         query, document = check_pair((query, document), 0)
-        sentence = self.instruction if instruction is None else instruction
-        return self._encoder.encode(self.template.prompt(query, document, sentence)).ids
+        return self._encoder.encode(self.template.prompt(query, document, self._sentence(instruction))).ids
 
     def token_count(self, query: str, document: str, *, instruction: str | None = None) -> int:
         """Returns how many tokens the model sees of a pair, template included."""
         return len(self.token_ids(query, document, instruction=instruction))
+
+    def _sentence(self, instruction: str | None) -> str | None:
+        if instruction is None:
+            return self.instruction
+        if self.instruction is None:
+            raise ValueError(
+                f"instruction is {instruction!r}, but the template of {self.file.name!r} has no place for one. "
+                "Leave it out, or load the model with template='card' if it was trained with that prompt."
+            )
+        return check_text(instruction, 0, kind="Instruction")
 
 
 def check_pair(pair: Any, index: int) -> Pair:

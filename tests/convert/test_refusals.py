@@ -255,10 +255,10 @@ RERANKERS: dict[str, tuple[dict, Damage, str]] = {
         r"lm_head.weight has the shape \(2, 64\)",
     ),
     "tied with another head": ({}, untie_the_score, "the two differ"),
-    "other score tokens": (
+    "a score token that is none": (
         {},
-        text("1_LogitScore/config.json", '{"true_token_id": 1, "false_token_id": null}'),
-        r"compares the tokens \(1, None\)",
+        text("1_LogitScore/config.json", '{"true_token_id": null, "false_token_id": 1}'),
+        "compares the tokens None and 1",
     ),
     "no word yes": (
         {},

@@ -203,7 +203,7 @@ def test_a_classifier_with_two_rows_is_ordered_by_its_labels(tmp_path: Path) -> 
     np.testing.assert_array_equal(gguf_arrays(path)["cls.output.weight"][1], score[::-1])
 
 
-def test_a_classifier_with_unnamed_rows_is_refused(tmp_path: Path) -> None:
-    score_checkpoint(tmp_path / "m", 2, {"0": "LABEL_0", "1": "LABEL_1"})
-    with pytest.raises(ConversionError, match="id2label"):
-        convert(tmp_path / "m", tmp_path)
+def test_of_two_rows_that_nobody_named_the_second_is_yes(tmp_path: Path) -> None:
+    score = score_checkpoint(tmp_path / "m", 2, None)
+    (path,) = convert(tmp_path / "m", tmp_path, quants="q8_0")
+    np.testing.assert_array_equal(gguf_arrays(path)["cls.output.weight"][1], score[::-1])

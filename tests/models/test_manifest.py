@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from qsift.models.manifest import Manifest
 from qsift.models.prompts import Prompts
+from qsift.models.specs import Task
 
 PROMPTS = st.builds(Prompts.of, st.dictionaries(st.text(max_size=8), st.text(max_size=20)))
+PARTS = ("", "{query|trim}", "\n", "{document}", "")
 MANIFESTS = st.builds(
     Manifest,
     task=st.just("embed"),
@@ -26,6 +28,8 @@ MANIFESTS = st.builds(
     quant=st.text(max_size=8),
     instruction=st.text(max_size=20),
     template=st.none() | st.sampled_from(["card", "evaluation"]),
+    parts=st.just(()) | st.just(PARTS),
+    labels=st.just(()) | st.just(("1",)),
 )
 
 
@@ -58,8 +62,14 @@ def test_a_file_without_our_keys_has_none() -> None:
         ({"qsift.task": None}, "allowed are embed, rerank"),
         ({"qsift.quant": 8}, "wrong type"),
         ({"qsift.min_dim": "32"}, "wrong type"),
+        ({"qsift.labels": 3}, "wrong type"),
+        ({"qsift.template_parts": ["", 3, ""]}, "wrong type"),
+        ({"qsift.template": "own"}, "no place for query and document"),
+        ({"qsift.template": "own", "qsift.template_parts": ["", "{query}", ""]}, "no place for query and document"),
+        ({"qsift.template": "own", "qsift.template_parts": list(PARTS[:-1])}, "no place for query and document"),
     ],
 )
 def test_keys_that_make_no_sense_are_a_sentence(changes: dict[str, Any], message: str) -> None:
+    task: Task = "rerank" if changes.keys() & {"qsift.labels", "qsift.template", "qsift.template_parts"} else "embed"
     with pytest.raises(ValueError, match=message):
-        Manifest.from_keys(Manifest.for_task("embed", "q8_0").to_keys() | changes)
+        Manifest.from_keys(Manifest.for_task(task, "q8_0").to_keys() | changes)

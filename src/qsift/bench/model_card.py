@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .parity import DOCUMENTS, QUERIES
-from qsift.models import RERANK_TEMPLATES, Manifest, Task
+from qsift.models import RERANK_LABELS, Manifest, Task
 
 _PIPELINES: dict[Task, str] = {"embed": "feature-extraction", "rerank": "text-ranking"}
 _LOADERS: dict[Task, str] = {"embed": "Embedder", "rerank": "Reranker"}
@@ -145,8 +145,11 @@ def _prompts(manifest: Manifest) -> str:
             f"| prompt | what the model sees |\n|---|---|\n{rows}\n\n`\\n` is a line break, and behind each text "
             f"{end}. The hidden state of the last token, normalised, is the embedding."
         )
-    prompt = RERANK_TEMPLATES[manifest.template or "card"].prompt("{query}", "{document}", manifest.instruction)
+    prompt = manifest.rerank_template.prompt("{query}", "{document}")
+    score = " against ".join(f"P({label})" for label in manifest.labels or RERANK_LABELS)
+    if len(manifest.labels) == 1:
+        score = f"the sigmoid of the logit {manifest.labels[0]}"
     return (
-        "The score is P(yes) against P(no) for the token after this text; the file's head holds these two rows.\n\n"
+        f"The score is {score} for the token after this text; the file's head holds these rows.\n\n"
         f"````\n{prompt.head}{prompt.body}{prompt.tail}````"
     )

@@ -112,7 +112,8 @@ def info(context: click.Context, model: str, against: str | None, as_json: bool)
 
 def _print_info(facts: dict[str, Any]) -> None:
     manifest = facts.pop("manifest") or {"qsift keys": "none: qsift did not make this file"}
-    facts["labels"] = ", ".join(facts["labels"]) or None
+    own = {name: manifest.pop(name, ()) for name in ("labels", "parts")}
+    facts["labels"] = ", ".join(own["labels"] or facts["labels"]) or None
     if facts["task"] == "embed":
         del facts["labels"], facts["score_source"]
     names = {"n_layers": "layers", "n_vocab": "vocabulary", "max_tokens": "context", "nbytes": "bytes"}
@@ -124,6 +125,8 @@ def _print_info(facts: dict[str, Any]) -> None:
     if prompts:
         rows |= {f"prompt {name!r}": repr(text) for name, text in prompts["texts"].items()}
         rows["default prompt"] = prompts["default"]
+    if own["parts"]:
+        rows["template parts"] = " ".join(map(repr, own["parts"]))
     print_facts(rows)
 
 

@@ -22,7 +22,8 @@ from qsift.models import SCHEMES, largest_share
 _INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
 _SHARD = re.compile(r"[^/]+-\d+-of-\d+\.safetensors")
 _DESCRIPTION = re.compile(
-    r"(config|tokenizer|modules|config_sentence_transformers|adapter_config)\.json|README\.md|[^/]+/config\.json"
+    r"(config|tokenizer|tokenizer_config|modules|config_sentence_transformers|sentence_bert_config|adapter_config)\.json"
+    r"|chat_template\.jinja|README\.md|[^/]+/config\.json"
 )
 
 _ADAPTER = (

@@ -9,16 +9,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .prompts import END_OF_TEXT, QUERY_INSTRUCTION, RELEASED_PROMPTS, Prompts
+from .prompts import (
+    DOCUMENT,
+    END_OF_TEXT,
+    INSTRUCTION,
+    QUERY,
+    QUERY_INSTRUCTION,
+    RELEASED_PROMPTS,
+    RERANK_TEMPLATES,
+    Prompts,
+    RerankTemplate,
+    field_of,
+)
 from .specs import MIN_DIM, TASKS, Task
 
 ARCHITECTURE = "qwen3"
 FORMAT = 2
 """Version of the ``qsift.`` keys; a reader refuses a larger one. Files of version 1 hold an instruction for queries,
 and mean Qwen3-Embedding's own prompts and its end token."""
+
+OWN_TEMPLATE = "own"
+"""The name of a template that stands in the file itself, in its parts. A qsift that is too old for it refuses it."""
 
 POOLING_LAST = 3
 POOLING_RANK = 4
@@ -37,6 +51,9 @@ class Manifest:
         min_dim: smallest MRL width; None for a reranker.
         instruction: default instruction for pairs; None for an embedding model, whose prompts hold it.
         template: name of the rerank template; None for an embedding model.
+        parts: those of `RerankTemplate` where the template's name is `OWN_TEMPLATE`, else empty.
+        labels: what the checkpoint calls the rows of a reranker's head, that of P(yes) first, and one where the score
+            is a single logit; empty for yes and no.
     """
 
     task: Task
@@ -46,6 +63,20 @@ class Manifest:
     min_dim: int | None = None
     instruction: str | None = None
     template: str | None = None
+    parts: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    @property
+    def rerank_template(self) -> RerankTemplate:
+        """A reranker's template, with its default instruction.
+
+        Raises:
+            ValueError: the template's name is not known.
+        """
+        if self.template == OWN_TEMPLATE:
+            takes_instruction = any(field_of(slot) == INSTRUCTION for slot in self.parts[1::2])
+            return RerankTemplate(self.parts, self.instruction if takes_instruction else None)
+        return replace(named_template(self.template or "card"), instruction=self.instruction)
 
     @classmethod
     def for_task(cls, task: Task, quant: str) -> Manifest:
@@ -54,7 +85,7 @@ class Manifest:
             return cls(task, quant, RELEASED_PROMPTS, END_OF_TEXT, MIN_DIM)
         return cls(task, quant, instruction=QUERY_INSTRUCTION, template="card")
 
-    def to_keys(self) -> dict[str, str | int]:
+    def to_keys(self) -> dict[str, str | int | list[str]]:
         """Returns the ``qsift.`` keys to write."""
         fields = {
             "qsift.format": FORMAT,
@@ -66,6 +97,8 @@ class Manifest:
             "qsift.min_dim": self.min_dim,
             "qsift.instruction": self.instruction,
             "qsift.template": self.template,
+            "qsift.template_parts": list(self.parts) or None,
+            "qsift.labels": list(self.labels) or None,
         }
         return {key: value for key, value in fields.items() if value is not None}
 
@@ -93,7 +126,7 @@ class Manifest:
         quant, instruction = values["quant"] or "", values["instruction"]
         if task == "rerank":
             instruction = QUERY_INSTRUCTION if instruction is None else instruction
-            return cls(task, quant, instruction=instruction, template=values["template"])
+            return _reranker(keys, cls(task, quant, instruction=instruction, template=values["template"]))
         if values["prompts"] is None:
             prompts = RELEASED_PROMPTS if instruction is None else Prompts.instructed(instruction)
         else:
@@ -108,3 +141,25 @@ def _prompts(written: str, default: object) -> Prompts:
         return Prompts.of(json.loads(written), default)
     except ValueError as error:
         raise ValueError(f"its key qsift.prompts cannot be read ({error}). Convert it again.") from error
+
+
+def _reranker(keys: Mapping[str, Any], manifest: Manifest) -> Manifest:
+    lists = [keys.get(f"qsift.{name}", []) for name in ("template_parts", "labels")]
+    if not all(isinstance(one, list) and all(isinstance(text, str) for text in one) for one in lists):
+        raise ValueError("one of its qsift keys has the wrong type. Convert it again.")
+    parts, labels = map(tuple, lists)
+    if manifest.template == OWN_TEMPLATE and not _is_whole(parts):
+        raise ValueError("its key qsift.template_parts has no place for query and document. Convert it again.")
+    return replace(manifest, parts=parts, labels=labels)
+
+
+def named_template(name: str) -> RerankTemplate:
+    """Returns one of `RERANK_TEMPLATES`; raises ValueError for a name that is not among them."""
+    if name not in RERANK_TEMPLATES:
+        raise ValueError(f"template is {name!r}; allowed are {', '.join(RERANK_TEMPLATES)}.")
+    return RERANK_TEMPLATES[name]
+
+
+def _is_whole(parts: tuple[str, ...]) -> bool:
+    fields = [field_of(slot) for slot in parts[1::2]]
+    return len(parts) % 2 == 1 and fields.count(DOCUMENT) == 1 and QUERY in fields

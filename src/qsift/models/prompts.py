@@ -9,7 +9,7 @@ for the template "evaluation" the authors' evaluation code.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 END_OF_TEXT = "<|endoftext|>"
@@ -30,6 +30,10 @@ class Prompt:
         fixed: how many characters at the start of the body must not be cut.
         stems: where, in characters of the body, those beginnings end that other prompts are likely to
             have too: the instruction, then the query that documents are judged by. Ascending.
+        controls: where, as (start, stop) in characters of the body, the template's own control tokens stand; these
+            count. Ascending.
+        end: how many characters of the body there are before what must not be cut at its end; None where its end
+            may be cut.
     """
 
     head: str
@@ -37,6 +41,8 @@ class Prompt:
     tail: str
     fixed: int = 0
     stems: tuple[int, ...] = ()
+    controls: tuple[tuple[int, int], ...] = ()
+    end: int | None = None
 
 
 @dataclass(frozen=True)
@@ -141,25 +147,82 @@ RELEASED_PROMPTS = Prompts.instructed(QUERY_INSTRUCTION)
 """The prompts of Qwen3-Embedding. Source: its config_sentence_transformers.json."""
 
 
+INSTRUCTION, QUERY, DOCUMENT = "{instruction}", "{query}", "{document}"
+FIELDS = (INSTRUCTION, QUERY, DOCUMENT)
+TRIMMED = "|trim"
+"""Ends a field whose text goes in without the white space around it: "{query|trim}"."""
+
+
 @dataclass(frozen=True)
 class RerankTemplate:
     """How instruction, query and document become one prompt.
 
     Attributes:
-        separator: what stands between the three fields.
-        instruction: the default instruction.
+        parts: plain text and, at every odd place, a control token or one of `FIELDS`; begins and ends with a text,
+            which may be empty. The document stands in it once, the query at least once.
+        instruction: the default instruction; None where the template has none.
     """
 
-    separator: str
-    instruction: str
+    parts: tuple[str, ...]
+    instruction: str | None
 
     def prompt(self, query: str, document: str, instruction: str | None = None) -> Prompt:
-        """Returns the prompt of one pair; only the end of ``document`` may be cut."""
+        """Returns the prompt of one pair; only the end of ``document`` may be cut.
+
+        The instruction is ignored where the template has none.
+        """
         sentence = self.instruction if instruction is None else instruction
-        instructed = f"<Instruct>: {sentence}{self.separator}<Query>:"
-        opening = f"{instructed} {query}{self.separator}<Document>:"
-        stems = (len(instructed), len(opening))
-        return Prompt(RERANK_HEAD, f"{opening} {document}", RERANK_TAIL, fixed=len(opening), stems=stems)
+        values = {INSTRUCTION: sentence or "", QUERY: query, DOCUMENT: document}
+        places = [place for place in range(1, len(self.parts), 2) if field_of(self.parts[place])]
+        first, last = places[0] - 1, places[-1] + 2
+        body, fixed, end = "", 0, 0
+        stems: list[int] = []
+        controls: list[tuple[int, int]] = []
+        for text, slot in zip(self.parts[first:last:2], (*self.parts[first + 1 : last : 2], ""), strict=True):
+            body += text
+            field = field_of(slot)
+            if field is None:
+                if slot:
+                    controls.append((len(body), len(body) + len(slot)))
+                body += slot
+                continue
+            if field != INSTRUCTION and not end:
+                # A space before a field is one token with the field's first word.
+                stems.append(len(body.rstrip(" ")))
+            body += values[field].strip() if slot.endswith(TRIMMED + "}") else values[field]
+            if field == DOCUMENT:
+                fixed, end = stems[-1], len(body)
+        return Prompt(
+            head="".join(self.parts[:first]),
+            body=body,
+            tail="".join(self.parts[last:]),
+            fixed=fixed,
+            stems=tuple(stems),
+            controls=tuple(controls),
+            end=end if end < len(body) else None,
+        )
+
+
+def field_of(slot: str) -> str | None:
+    """Returns which of `FIELDS` a slot of a template is; None for a control token."""
+    bare = slot.replace(TRIMMED + "}", "}")
+    return bare if bare in FIELDS else None
+
+
+def split_controls(text: str, controls: Iterable[str]) -> tuple[str, ...]:
+    """Returns plain text and, at every odd place, one of the control tokens; begins and ends with a text."""
+    # The longest first: one may begin with another.
+    pattern = "|".join(re.escape(control) for control in sorted(controls, key=len, reverse=True))
+    return tuple(re.split(f"({pattern})", text)) if pattern else (text,)
+
+
+def _released(separator: str, instruction: str) -> RerankTemplate:
+    """Returns a template of the authors'; ``separator`` stands between the three fields."""
+    *start, before = split_controls(RERANK_HEAD, _TURN)
+    after, *end = split_controls(RERANK_TAIL, _TURN)
+    query, document = f"{separator}<Query>: ", f"{separator}<Document>: "
+    fields = (f"{before}<Instruct>: ", INSTRUCTION, query, QUERY, document, DOCUMENT, after)
+    return RerankTemplate((*start, *fields, *end), instruction)
 
 
 RERANK_HEAD = (
@@ -167,12 +230,13 @@ RERANK_HEAD = (
     'Instruct provided. Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
 )
 RERANK_TAIL = "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+_TURN = ("<|im_start|>", "<|im_end|>")
 
 RERANK_LABELS = ("yes", "no")
 """The two words whose logits are the score, in the order of our files' output labels."""
 
 RERANK_TEMPLATES: dict[str, RerankTemplate] = {
-    "card": RerankTemplate("\n", QUERY_INSTRUCTION),
-    "evaluation": RerankTemplate("\n\n", "Given the user query, retrieval the relevant passages"),
+    "card": _released("\n", QUERY_INSTRUCTION),
+    "evaluation": _released("\n\n", "Given the user query, retrieval the relevant passages"),
 }
 """Templates by name: "card" is the model card's and the default."""

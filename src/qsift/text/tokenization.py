@@ -74,16 +74,16 @@ class PromptEncoder:
             text_ids: the user's text, where that comes as ids; it stands behind the body, whose text ends before it.
         """
         head, tail = self._template_ids(prompt.head), self._template_ids(prompt.tail)
-        body = self._body_ids(prompt.body)
+        body = self._body_ids(prompt)
         if text_ids is not None:
             body = np.concatenate((body, text_ids))
         n_tokens = len(head) + len(body) + len(tail)
-        if max_tokens is not None and n_tokens > max_tokens:
-            keep = max_tokens - len(head) - len(tail)
-            if keep >= len(self._body_ids(prompt.body[: prompt.fixed])):
-                body = fit(body, keep)
+        if max_tokens is not None and n_tokens > max_tokens >= self.least(prompt):
+            after = self._after(prompt)
+            cuttable = body if prompt.end is None else self._body_ids(prompt, stop=prompt.end)
+            body = np.concatenate((fit(cuttable, max_tokens - len(head) - len(after) - len(tail)), after))
         # A stem's last letters can be one token with what follows, and that token is then not shared.
-        stems = (common_prefix(self._body_ids(prompt.body[:end]), body) for end in prompt.stems)
+        stems = (common_prefix(self._body_ids(prompt, stop=end), body) for end in prompt.stems)
         return Encoded(np.concatenate((head, body, tail)), n_tokens, tuple(len(head) + stem for stem in stems))
 
     def split(self, template: str) -> tuple[str, str]:
@@ -99,13 +99,32 @@ class PromptEncoder:
         on, off = (self._tokenizer.encode(text, control_tokens=switch) for switch in (True, False))
         return len(on) == 1 and not np.array_equal(on, off)
 
-    def _body_ids(self, text: str) -> TokenIds:
-        return self._recent_ids(text) if len(text) <= _RECENT_CHARS else self._encode_body(text)
+    def least(self, prompt: Prompt) -> int:
+        """Returns how many tokens of a prompt are never cut."""
+        around = len(self._template_ids(prompt.head)) + len(self._template_ids(prompt.tail))
+        return around + len(self._body_ids(prompt, stop=prompt.fixed)) + len(self._after(prompt))
 
-    def _encode_body(self, text: str) -> TokenIds:
-        # Qwen's tokenizer normalises to NFC; llama.cpp does not, so decomposed text would get other ids.
-        ids = [self._tokenizer.encode(piece, control_tokens=False) for piece in pieces(text)]
+    def _after(self, prompt: Prompt) -> TokenIds:
+        return self._body_ids(prompt, start=len(prompt.body) if prompt.end is None else prompt.end)
+
+    def _body_ids(self, prompt: Prompt, start: int = 0, stop: int | None = None) -> TokenIds:
+        text = prompt.body[start:stop]
+        controls = tuple((a - start, b - start) for a, b in prompt.controls if start <= a and b - start <= len(text))
+        if len(text) > _RECENT_CHARS:
+            return self._encode_body(text, controls)
+        return self._recent_ids(text, controls)
+
+    def _encode_body(self, text: str, controls: tuple[tuple[int, int], ...]) -> TokenIds:
+        ids, done = [], 0
+        for start, stop in controls:
+            ids += [*self._encode_plain(text[done:start]), self._template_ids(text[start:stop])]
+            done = stop
+        ids += self._encode_plain(text[done:])
         return ids[0] if len(ids) == 1 else np.concatenate(ids)
+
+    def _encode_plain(self, text: str) -> list[TokenIds]:
+        # Qwen's tokenizer normalises to NFC; llama.cpp does not, so decomposed text would get other ids.
+        return [self._tokenizer.encode(piece, control_tokens=False) for piece in pieces(text)]
 
     def _encode_template(self, text: str) -> TokenIds:
         return self._tokenizer.encode(nfc(text), control_tokens=True)
