@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from reference import Reference
 from transformers import AutoModelForCausalLM
+
+from qsift.bench.reference import Reference
 
 GENERATOR = np.random.default_rng(0)
 SEQUENCES = [GENERATOR.integers(0, 280, n).tolist() for n in (1, 2, 7, 40, 130)]
