@@ -22,6 +22,7 @@ from qsift.bench.published import OVERFLOWING, PUBLISHED, Published, published_r
 from qsift.bench.reference import Reference
 from qsift.bench.texts import SENTENCES
 from qsift.bench.verify import Check, _row, check_finite, check_published, check_reference, computed, tolerance
+from qsift.cli.models import _offer_verify
 from qsift.engine import TokenIds
 from qsift.hub.opening import BUNDLED
 from qsift.models import SCHEMES, read_header
@@ -253,6 +254,17 @@ def test_a_damaged_checkpoint_is_told(damage: str, checkpoint: Callable[[str], P
         (folder / name).write_text(damage)
         with pytest.raises(Exception, match="is no checkpoint of a Qwen3"):
             Reference(folder)
+
+
+def test_pull_offers_it_for_what_values_were_published_about(
+    gguf: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [BUNDLED / "demo-embedding.gguf", gguf("embed")]
+    _offer_verify(["demo-embedding", "someone/else"], paths, {"quiet": False})
+    assert capsys.readouterr().err == "Hold what came against published values: qsift verify demo-embedding\n"
+    _offer_verify(["someone/else"], paths[1:], {"quiet": False})
+    _offer_verify(["demo-embedding"], paths[:1], {"quiet": True})
+    assert capsys.readouterr().err == ""
 
 
 def test_a_name_is_as_good_as_a_file() -> None:

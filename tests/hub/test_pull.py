@@ -272,7 +272,7 @@ def test_the_commands_say_what_they_take_where_it_lies_and_what_is_here(hub: Hub
     out, err = qsift("pull", EMBEDDING)
     assert Path(out.strip()).name == "Qwen3-Embedding-0.6B-Q8_0.gguf"
     assert "MB to download, q8_0 to convert, at most" in err
-    # What is published under this as "MB" name is of another size here, so there is nothing to offer.
+    # This hub serves another size under the name, about which nothing is published.
     assert "qsift verify" not in err
     assert qsift("pull", EMBEDDING, f"{EMBEDDING}:f16", "--quiet")[1] == ""
     table = qsift("models")[0]
