@@ -17,7 +17,7 @@ import pytest
 from checkpoints import write_checkpoint
 from stub import StubEngine, StubTokenizer, model_file
 
-from qsift import SPECS, Embedder, ModelFile, Reranker
+from qsift import SPECS, Embedder, EngineOptions, ModelFile, ModelFileError, Reranker
 from qsift.bench.published import OVERFLOWING, PUBLISHED, Published, published_results, spec_of
 from qsift.bench.reference import Reference
 from qsift.bench.texts import SENTENCES
@@ -27,6 +27,7 @@ from qsift.engine import TokenIds
 from qsift.hub.opening import BUNDLED
 from qsift.models import SCHEMES, read_header
 
+ONE = EngineOptions(threads=1)
 LOST_END = 0.1
 """What a lost end token moves a cosine of the model cards by."""
 
@@ -34,7 +35,7 @@ LOST_END = 0.1
 def verify(*arguments: object, without: str = "") -> tuple[int, str, str]:
     """Runs the command; ``without`` names a package that is not installed."""
     code = f"import sys; sys.modules.update({{name: None for name in {without.split()!r}}}); from qsift.cli import main"
-    command = [sys.executable, "-c", f"{code}; main()", "verify", *map(str, arguments)]
+    command = [sys.executable, "-c", f"{code}; main()", "verify", "--threads", "1", *map(str, arguments)]
     # Tiny matrices gain nothing from a second thread, and lose much where another process has the core.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False)
@@ -75,7 +76,7 @@ class Forgetful:
 
 
 def test_a_lost_end_token_fails_in_every_row() -> None:
-    with Embedder.load("demo-embedding") as embedder:
+    with Embedder.load("demo-embedding", options=ONE) as embedder:
         broken = Embedder(embedder.engine, Forgetful(embedder.engine.tokenizer), embedder.file)  # type: ignore[attr-defined]
         assert not any(check.passed for check in check_published(broken))
         assert all(check.passed for check in check_published(embedder))
@@ -129,7 +130,7 @@ def test_a_released_model_is_known_by_name_and_size_and_a_fine_tune_is_not(name:
 
 def test_the_published_inputs_go_the_way_of_a_users_texts() -> None:
     hello = Published("query", (0.0,) * 5, "", queries=("hello world",))
-    with Embedder.load("demo-embedding") as embedder:
+    with Embedder.load("demo-embedding", options=ONE) as embedder:
         cosines = next(one for one in PUBLISHED["qwen3-embedding-4b"])
         expected = embedder.similarity(
             embedder.encode_query(["What is the capital of China?", "Explain gravity"]),
@@ -139,7 +140,7 @@ def test_the_published_inputs_go_the_way_of_a_users_texts() -> None:
         assert np.array_equal(computed(embedder, hello), embedder.encode_query("hello world")[:5])
         bare = replace(hello, kind="document", queries=(), documents=("hello world",))
         assert np.array_equal(computed(embedder, bare), embedder.encode_document("hello world")[:5])
-    with Reranker.load("demo-reranker") as reranker:
+    with Reranker.load("demo-reranker", options=ONE) as reranker:
         (pairs,) = PUBLISHED["qwen3-reranker-8b"]
         expected = reranker.predict(
             [("What is the capital of China?", text) for text in pairs.documents], raw_scores=True
@@ -205,7 +206,7 @@ def test_a_file_with_an_older_tokenizer_than_its_checkpoint_fails(
     tokenizer = json.loads((newer / "tokenizer.json").read_text("utf-8"))
     tokenizer["model"]["merges"] = [merge for merge in tokenizer["model"]["merges"] if "".join(merge) != "Ġthe"]
     (newer / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
-    with Embedder.load(gguf("embed")) as embedder:
+    with Embedder.load(gguf("embed"), options=ONE) as embedder:
         ids, *_ = check_reference(embedder, Reference(newer), SENTENCES[:4])
         assert not ids.passed and ids.found[0] >= 1
 
@@ -213,7 +214,7 @@ def test_a_file_with_an_older_tokenizer_than_its_checkpoint_fails(
 def test_a_rerankers_scores_are_held_against_its_checkpoint(
     checkpoint: Callable[[str], Path], gguf: Callable[..., Path]
 ) -> None:
-    with Reranker.load(gguf("rerank")) as reranker:
+    with Reranker.load(gguf("rerank"), options=ONE) as reranker:
         ids, change = check_reference(reranker, Reference(checkpoint("rerank")), SENTENCES[:6])
         assert ids.passed and change.passed and change.off > 0
         ids, change = check_reference(reranker, Reference(checkpoint("rerank-untied")), SENTENCES[:6])
@@ -252,8 +253,20 @@ def test_a_damaged_checkpoint_is_told(damage: str, checkpoint: Callable[[str], P
         folder.mkdir()
         shutil.copy(checkpoint("embed") / kept, folder)
         (folder / name).write_text(damage)
-        with pytest.raises(Exception, match="is no checkpoint of a Qwen3"):
+        with pytest.raises(ModelFileError, match="is no checkpoint of a Qwen3"):
             Reference(folder)
+
+
+def test_a_checkpoint_that_is_not_whole_is_told(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    whole, part = checkpoint("embed-prefix-sharded"), tmp_path / "part"
+    shutil.copytree(whole, part)
+    (part / "model-00002-of-00003.safetensors").unlink()
+    with pytest.raises(ModelFileError, match=r"It has no weight layers\.1\.\w+.*Fetch the checkpoint whole"):
+        Reference(part).embed([[1, 2]])
+    cut = part / "model-00003-of-00003.safetensors"
+    cut.write_bytes(cut.read_bytes()[:1000])
+    with pytest.raises(ModelFileError, match="is no checkpoint of a Qwen3"):
+        Reference(part)
 
 
 def test_pull_offers_it_for_what_values_were_published_about(

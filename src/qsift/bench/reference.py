@@ -26,6 +26,11 @@ try:
 except ImportError as error:
     raise MissingExtraError("Comparing with a checkpoint", error.name or "torch", "reference") from error
 
+_BLOCK = (
+    *("input_layernorm.weight", "post_attention_layernorm.weight"),
+    *(f"self_attn.{name}.weight" for name in ("q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm")),
+    *(f"mlp.{name}.weight" for name in ("gate_proj", "up_proj", "down_proj")),
+)
 _ROWS = 1024  # queries whose attention is computed at a time; bounds memory for long texts
 
 
@@ -51,7 +56,7 @@ class Reference:
         self.folder, self._show = folder, show_progress_bar
         try:
             self._read(folder, json.loads((folder / "config.json").read_text("utf-8")))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # tokenizers and safetensors have no error of their own
             raise ModelFileError(
                 folder,
                 f"This is no checkpoint of a Qwen3 ({type(error).__name__}: {error}). Pass the folder with "
@@ -64,15 +69,15 @@ class Reference:
         self._head_dim, self._eps = int(config["head_dim"]), float(config["rms_norm_eps"])
         self._theta = float(config.get("rope_theta") or config["rope_parameters"]["rope_theta"])
         self._tied = bool(config["tie_word_embeddings"])
-        # tokenizers raises bare Exceptions; what it is given here was at least JSON.
-        self._tokenizer = Tokenizer.from_str(json.dumps(json.loads((folder / "tokenizer.json").read_text("utf-8"))))
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self.yes, self.no = self._tokenizer.token_to_id("yes"), self._tokenizer.token_to_id("no")
         self._places: dict[str, tuple[Path, str]] = {}
         for shard in sorted(folder.glob("*.safetensors")):
             with safe_open(shard, "pt") as file:
                 self._places |= {name.removeprefix("model."): (shard, name) for name in file.keys()}  # noqa: SIM118
-        self._places["norm.weight"]  # without it this is none, whatever else is there
+        if "norm.weight" not in self._places:
+            raise ValueError("no safetensors file with the weight norm.weight")
 
     def text_ids(self, text: str) -> list[int]:
         """Returns the ids of a text as transformers gives them: with the end token where the tokenizer adds one."""
@@ -84,13 +89,23 @@ class Reference:
         return [i for part in parts for i in self._tokenizer.encode(part, add_special_tokens=False).ids]
 
     def embed(self, sequences: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Returns the normalised final hidden states of the last tokens, (n, width) float32."""
+        """Returns the normalised final hidden states of the last tokens, (n, width) float32.
+
+        Raises:
+            ModelFileError: the checkpoint lacks a weight.
+        """
         with torch.no_grad():
             vectors: NDArray[np.float32] = normalize(self._last_states(sequences), dim=1).numpy()
         return vectors
 
     def score(self, sequences: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Returns l_yes - l_no after the last tokens, (n,) float32."""
+        """Returns l_yes - l_no after the last tokens, (n,) float32.
+
+        Raises:
+            ModelFileError: the vocabulary lacks one of the two words, or the checkpoint a weight.
+        """
+        if None in (self.yes, self.no):
+            raise ModelFileError(self.folder, 'Its vocabulary has no token "yes" or no token "no": it is no reranker.')
         with torch.no_grad():
             head = self._weight("embed_tokens.weight" if self._tied else "lm_head.weight")
             rows = head[self.yes].float() - head[self.no].float()
@@ -102,13 +117,14 @@ class Reference:
         states = [embedding[torch.tensor(np.asarray(ids, np.int64))].float() for ids in sequences]
         for layer in tqdm(range(self.layers), "torch", unit="layer", disable=not self._show):
             start = f"layers.{layer}."
-            names = [name for name in self._places if name.startswith(start)]
-            block = {name.removeprefix(start): self._weight(name).float() for name in names}
+            block = {name: self._weight(start + name).float() for name in _BLOCK}
             states = [self._block(block, x) for x in states]
         norm = self._weight("norm.weight").float()
         return self._norm(norm, torch.stack([x[-1] for x in states]))
 
     def _weight(self, name: str) -> torch.Tensor:
+        if name not in self._places:
+            raise ModelFileError(self.folder, f"It has no weight {name}. Fetch the checkpoint whole.")
         shard, spelt = self._places[name]
         with safe_open(shard, "pt") as file:
             tensor: torch.Tensor = file.get_tensor(spelt)
