@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from reference import Reference
 from safetensors.torch import load_file, save_file
 from texts import SENTENCES
 
 from qsift import Embedder, EngineOptions, Reranker
+from qsift.bench.reference import Reference
 from qsift.convert import convert
 from qsift.engine.llama import accelerator
 from qsift.engine.llama.accelerator import Mode

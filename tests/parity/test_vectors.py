@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from reference import Reference
 from texts import SENTENCES
 
 from qsift import Embedder, EngineOptions, Reranker
+from qsift.bench.reference import Reference
+from qsift.bench.verify import compare_scores, compare_vectors
 
 # Checkpoint, quant, smallest cosine to torch, largest change of a pairwise similarity.
 VECTORS = [
@@ -52,27 +52,22 @@ SCORES = [
 PAIRS = [(SENTENCES[i % 5], text) for i, text in enumerate(SENTENCES)]
 
 
-def compare_vectors(embedder: Embedder, reference: Reference, texts: list[str], cosine: float, change: float) -> None:
-    """Asserts that vectors and similarities are within their bounds of torch's."""
-    ours = embedder.encode_document(texts)
-    theirs = reference.embed([embedder.token_ids(text).tolist() for text in texts])
-    cosines = (ours * theirs).sum(axis=1)
-    moved = np.abs(ours @ ours.T - theirs @ theirs.T).max()
-    worst = int(cosines.argmin())
-    print(f"smallest cosine {cosines.min():.6f}, largest change of a similarity {moved:.5f}")
-    assert cosines.min() >= cosine, f"cosine {cosines.min():.6f} on {texts[worst][:60]!r}"
-    assert moved <= change, f"a similarity moved by {moved:.5f}"
+def check_vectors(embedder: Embedder, reference: Reference, texts: list[str], cosine: float, change: float) -> None:
+    """Asserts that ids are the checkpoint's, and vectors and similarities within their bounds of torch's."""
+    found = compare_vectors(embedder, reference, texts)
+    print(f"smallest cosine {found.min_cosine:.6f}, largest change of a similarity {found.max_change:.5f}")
+    assert found.n_other_ids == 0
+    assert found.min_cosine >= cosine, f"cosine {found.min_cosine:.6f} on {texts[found.worst][:60]!r}"
+    assert found.max_change <= change, f"a similarity moved by {found.max_change:.5f}"
 
 
-def compare_scores(reranker: Reranker, reference: Reference, pairs: list[tuple[str, str]], change: float) -> None:
-    """Asserts that P(yes) and the raw difference are within their bounds of torch's."""
-    theirs = reference.score([reranker.token_ids(*pair).tolist() for pair in pairs])
-    expected = 1 / (1 + np.exp(-theirs.astype(np.float64)))
-    moved = np.abs(reranker.predict(pairs) - expected)
-    print(f"largest change of P(yes) {moved.max():.6f}; they range {expected.min():.3f} to {expected.max():.3f}")
-    assert moved.max() <= change, f"P(yes) moved by {moved.max():.5f} on {pairs[int(moved.argmax())]!r}"
-    raw = np.abs(reranker.predict(pairs, raw_scores=True) - theirs)
-    assert raw.max() <= 10 * change, f"l_yes - l_no moved by {raw.max():.5f}"
+def check_scores(reranker: Reranker, reference: Reference, pairs: list[tuple[str, str]], change: float) -> None:
+    """Asserts that ids are the checkpoint's, and P(yes) and the raw difference within their bounds of torch's."""
+    found = compare_scores(reranker, reference, pairs)
+    print(f"largest change of P(yes) {found.max_change:.6f}, of l_yes - l_no {found.max_raw_change:.5f}")
+    assert found.n_other_ids == 0
+    assert found.max_change <= change, f"P(yes) moved by {found.max_change:.5f} on {pairs[found.worst]!r}"
+    assert found.max_raw_change <= 10 * change, f"l_yes - l_no moved by {found.max_raw_change:.5f}"
 
 
 @pytest.mark.parametrize(("name", "quant", "cosine", "change"), VECTORS)
@@ -80,7 +75,7 @@ def test_vectors_are_torchs(
     checkpoint: Callable[..., Path], gguf: Callable[..., Path], name: str, quant: str, cosine: float, change: float
 ) -> None:
     with Embedder.load(gguf(name, quant)) as embedder:
-        compare_vectors(embedder, Reference(checkpoint(name)), SENTENCES, cosine, change)
+        check_vectors(embedder, Reference(checkpoint(name)), SENTENCES, cosine, change)
 
 
 @pytest.mark.parametrize(("name", "quant", "change"), SCORES)
@@ -88,7 +83,7 @@ def test_scores_are_torchs(
     checkpoint: Callable[..., Path], gguf: Callable[..., Path], name: str, quant: str, change: float
 ) -> None:
     with Reranker.load(gguf(name, quant)) as reranker:
-        compare_scores(reranker, Reference(checkpoint(name)), PAIRS, change)
+        check_scores(reranker, Reference(checkpoint(name)), PAIRS, change)
 
 
 def test_a_text_of_20_000_tokens_gives_torchs_vector(
@@ -98,12 +93,12 @@ def test_a_text_of_20_000_tokens_gives_torchs_vector(
     text = "".join(chr(97 + (i * i + i // 7) % 26) for i in range(20_000))
     with Embedder.load(gguf("embed")) as embedder:
         assert embedder.token_count(text) > 19_000
-        compare_vectors(embedder, Reference(checkpoint("embed")), [text, "short"], 0.9999, 0.005)
+        check_vectors(embedder, Reference(checkpoint("embed")), [text, "short"], 0.9999, 0.005)
 
 
 def test_f32_cache_is_closest_to_torch(checkpoint: Callable[..., Path], gguf: Callable[..., Path]) -> None:
     with Embedder.load(gguf("embed", "f32"), options=EngineOptions(cache_type="f32")) as embedder:
-        compare_vectors(embedder, Reference(checkpoint("embed")), SENTENCES, 0.999999, 0.0005)
+        check_vectors(embedder, Reference(checkpoint("embed")), SENTENCES, 0.999999, 0.0005)
 
 
 def test_vectors_of_the_0_6b_shape_are_within_the_promised_bounds(
@@ -113,7 +108,7 @@ def test_vectors_of_the_0_6b_shape_are_within_the_promised_bounds(
     reference = Reference(checkpoint("embed-0.6b"))
     for quant, cosine, change in (("f16", 0.99999, 0.002), ("bf16", 0.9999, 0.005), ("q8_0", 0.999, 0.01)):
         with Embedder.load(gguf("embed-0.6b", quant)) as embedder:
-            compare_vectors(embedder, reference, texts, cosine, change)
+            check_vectors(embedder, reference, texts, cosine, change)
 
 
 def test_scores_of_the_0_6b_shape_are_within_the_promised_bounds(
@@ -123,4 +118,4 @@ def test_scores_of_the_0_6b_shape_are_within_the_promised_bounds(
     # Q8_0 rounds activations too, and each kernel in its own way: 0.0106 with AVX2.
     for quant, change in (("f16", 0.001), ("q8_0", 0.012)):
         with Reranker.load(gguf("rerank-0.6b", quant)) as reranker:
-            compare_scores(reranker, reference, PAIRS[::4], change)
+            check_scores(reranker, reference, PAIRS[::4], change)

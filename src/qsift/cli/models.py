@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -43,6 +45,15 @@ def pull(models: tuple[str, ...], **options: Any) -> None:
     )
     for path in paths:
         click.echo(path)
+    _offer_verify(models, paths, options)
+
+
+def _offer_verify(models: Sequence[str], paths: Sequence[Path], options: dict[str, Any]) -> None:
+    from qsift.bench import published_results
+
+    known = [name for name, path in zip(models, paths, strict=True) if published_results(ModelFile.open(path))]
+    if known and not options["quiet"]:
+        tell(f"Hold what came against published values: qsift verify {' '.join(known)}")
 
 
 @click.command()

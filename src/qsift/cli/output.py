@@ -155,6 +155,14 @@ def print_facts(facts: Mapping[str, Any]) -> None:
         click.echo(f"{name:<{width}}  {shown}")
 
 
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Prints rows of cells, indented, in columns as wide as their widest cell."""
+    widths = [max(map(columns, cells)) for cells in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell + " " * (width - columns(cell)) for cell, width in zip(row, widths, strict=True))
+        click.echo(("  " + "  ".join(cells)).rstrip())
+
+
 def console_width() -> int:
     """Returns the width of the terminal in columns, 100 where there is none."""
     return shutil.get_terminal_size((100, 24)).columns
