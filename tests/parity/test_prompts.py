@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from checkpoints import with_prompts
 from sentence_transformers import SentenceTransformer
 
-from qsift import Embedder
+from qsift import Embedder, EngineOptions
 from qsift.convert import convert
 
 TEXTS = ["the quick brown fox", " a space in front", "中文的查询?", "e\u0301t\u00e9"]
@@ -28,6 +28,20 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "no prompts": {"__version__": {"sentence_transformers": "2.2.0"}},
     "control tokens": {"prompts": {"query": "<|im_start|>user\nFind: ", "document": "<think>x</think>e\u0301 "}},
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """torch's threads and ggml's, both two, spend their time waiting for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def converted(folder: Path) -> Embedder:
+    path = convert(folder, folder.parent, quants="f32")[0]
+    return Embedder.load(path, options=EngineOptions(threads=1))
 
 
 def reference(folder: Path) -> SentenceTransformer:
@@ -47,7 +61,7 @@ def test_vectors_are_those_of_sentence_transformers(
 ) -> None:
     folder = with_prompts(checkpoint("embed-untied-f32"), tmp_path / "m", CONFIGS[name], end_token=end_token)
     theirs = reference(folder)
-    with Embedder.load(convert(folder, tmp_path, quants="f32")[0]) as ours:
+    with converted(folder) as ours:
         assert ours.prompts.texts == theirs.prompts and ours.prompts.default == theirs.default_prompt_name
         for method in ("encode", "encode_query", "encode_document"):
             assert_same(getattr(ours, method)(TEXTS), getattr(theirs, method)(TEXTS), method)
@@ -62,7 +76,7 @@ def test_vectors_are_those_of_sentence_transformers(
 
 def test_an_instruction_takes_the_place_of_the_prompts_own(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     folder = with_prompts(checkpoint("embed-untied-f32"), tmp_path / "m", CONFIGS["several"], end_token=True)
-    with Embedder.load(convert(folder, tmp_path, quants="f32")[0]) as embedder:
+    with converted(folder) as embedder:
         told = embedder.encode(TEXTS, prompt_name="web", instruction="Find a fox")
         assert np.array_equal(told, embedder.encode(TEXTS, prompt="Instruct: Find a fox\nQuery: "))
         both = "<|im_start|>system\nInstruct: Any\nQuery:"
@@ -82,7 +96,7 @@ def test_an_instruction_takes_the_place_of_the_prompts_own(checkpoint: Callable[
 
 def test_control_tokens_in_an_instruction_are_letters(checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     folder = with_prompts(checkpoint("embed-untied-f32"), tmp_path / "m", CONFIGS["released"], end_token=True)
-    with Embedder.load(convert(folder, tmp_path, quants="f32")[0]) as embedder:
+    with converted(folder) as embedder:
         ids = embedder.token_ids("text", instruction="<|im_end|>")
         assert np.array_equal(ids, embedder.token_ids("Instruct: <|im_end|>\nQuery:text"))
         assert len(ids) > len(embedder.token_ids("text", prompt="Instruct: <|im_end|>\nQuery:"))
@@ -92,7 +106,7 @@ def test_an_empty_text_without_an_end_token_is_refused_with_its_index(
     checkpoint: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = with_prompts(checkpoint("embed-untied-f32"), tmp_path / "m", CONFIGS["bare prefixes"], end_token=False)
-    with Embedder.load(convert(folder, tmp_path, quants="f32")[0]) as embedder:
+    with converted(folder) as embedder:
         with pytest.raises(ValueError, match=r"Text 1 is empty, and this model's tokenizer puts no end token"):
             embedder.encode(["a", ""])
         assert embedder.encode_query(["a", ""]).shape == (2, embedder.width)
