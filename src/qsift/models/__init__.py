@@ -4,7 +4,7 @@ This room reads the headers of files, and knows no llama.cpp, no network and no 
 were trained with.
 """
 
-from .gguf_header import GGML_TYPES, TensorInfo, read_header
+from .gguf_header import GGML_TYPES, Header, TensorInfo, read_header
 from .manifest import ARCHITECTURE, POOLING_LAST, POOLING_RANK, Manifest
 from .model_file import ModelFile, wrong_task
 from .prompts import (
