@@ -109,7 +109,7 @@ def read_imatrix(path: Path) -> Imatrix:
     arrays: dict[str, NDArray[np.float32]] = {}
     for entry in header.tensors.values():
         if entry.type_name == "F32":
-            arrays[entry.name] = mapped[entry.offset : entry.offset + entry.nbytes].view(np.float32).copy()
+            arrays[entry.name] = np.array(mapped[entry.offset : entry.offset + entry.nbytes]).view(np.float32)
     sums = {name.removesuffix(_SUMS): values for name, values in arrays.items() if name.endswith(_SUMS)}
     counts = {name.removesuffix(_COUNTS): values for name, values in arrays.items() if name.endswith(_COUNTS)}
     problems = _problems(path.name, header, sums, counts)

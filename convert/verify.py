@@ -50,9 +50,9 @@ BOUNDS: dict[str, Bound] = {
     "Q3_K": Bound(0.4, 32 * 4 * _HALF),
     "IQ3_S": Bound(0.6, 31 * 15 * _HALF),
 }
-"""Bounds by type, without an importance matrix. Where rounding is to the nearest step they follow from the step; where ggml searches
-for the scales that serve a whole block (K and IQ types) they are the largest found over hostile
-blocks, with a margin."""
+"""Bounds by type, without an importance matrix. Where rounding is to the nearest step they follow from
+the step; where ggml searches for the scales that serve a whole block (K and IQ types) they are the
+largest found over hostile blocks, with a margin."""
 
 
 def verify(path: Path, plan: Plan, task: Task, digests: Digests, advance: Callable[[int], object]) -> None:

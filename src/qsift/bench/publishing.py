@@ -29,6 +29,8 @@ def prepare(
     quants: str | Iterable[str] = ("q8_0",),
     task: Task | None = None,
     force: bool = False,
+    imatrix: Iterable[str] | None = None,
+    imatrix_file: str | None = None,
     show_progress_bar: bool = False,
 ) -> list[Path]:
     """Converts a checkpoint into ``folder`` and adds what a repository needs; returns the files.
@@ -36,7 +38,7 @@ def prepare(
     Where no quant is as exact as the checkpoint, a BF16 file is made to compare with, and removed again.
 
     Args:
-        checkpoint, quants, task, force, show_progress_bar: as `convert`.
+        checkpoint, quants, task, force, imatrix, imatrix_file, show_progress_bar: as `convert`.
         folder: made if it is not there; its name becomes the card's title.
 
     Returns:
@@ -52,7 +54,16 @@ def prepare(
     in_the_way = [str(folder / name) for name in (CARD, SUMS) if (folder / name).exists() and not force]
     if in_the_way:
         raise ConversionError([f"{path!r} exists. Pass --force to replace it." for path in in_the_way])
-    paths = convert(checkpoint, folder, quants=quants, task=task, force=force, show_progress_bar=show_progress_bar)
+    paths = convert(
+        checkpoint,
+        folder,
+        quants=quants,
+        task=task,
+        force=force,
+        imatrix=imatrix,
+        imatrix_file=imatrix_file,
+        show_progress_bar=show_progress_bar,
+    )
     made = dict(zip(quants, paths, strict=True))
     manifest = Manifest.from_keys(read_header(paths[0]).keys)
     assert manifest is not None, "convert writes it"

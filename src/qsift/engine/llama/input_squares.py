@@ -70,7 +70,8 @@ class InputSquares:
         check_layout()
         self.sums: dict[str, NDArray[np.float64]] = {}
         self.counts: dict[str, int] = {}
-        self._product, self._error = _number_of_op(b"MUL_MAT"), None
+        self._product = _number_of_op(b"MUL_MAT")
+        self._error: Exception | None = None
         self._watch = library().ggml_backend_sched_eval_callback(self._look)  # llama.cpp holds only its address
         self._model = LlamaModel(file, _OPTIONS, extra_buffers=False)
         self.tokenizer = LlamaTokenizer(self._model)
