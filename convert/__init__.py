@@ -61,7 +61,7 @@ def convert(
             the checkpoint.
         force: replace files that exist.
         imatrix: text files over which to measure how much each column of a weight counts, or "auto" for
-            the package's own texts in many languages. Quants of four bits and fewer lose less with it. The
+            the package's own texts in many languages. K and IQ quants of few bits mostly lose less with it. The
             matrix is kept beside the outputs, as MODEL.imatrix.gguf.
         imatrix_file: such a file, or one that llama.cpp's own tool made, to use instead.
         show_progress_bar: on stderr, in bytes read and written.

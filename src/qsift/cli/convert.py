@@ -36,7 +36,7 @@ def convert(checkpoint: str, out: str | None, quants: str, repo: str | None, pub
     without it, the current folder.
 
     --imatrix runs the model once over texts, keeps what it measures as MODEL.imatrix.gguf beside the
-    files, and makes quants of four bits and fewer lose less. auto stands for texts that come with qsift.
+    files, and mostly makes K and IQ quants of few bits lose less. auto stands for texts that come with qsift.
 
     --push writes into the folder NAME in OUT, measures what each quant costs, adds a model card and
     checksums, and uploads to the Hugging Face hub. Without a token (HF_TOKEN, or hf auth login) the
