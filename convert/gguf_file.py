@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+from zlib import crc32
 
 import gguf
 import numpy as np
@@ -21,23 +22,36 @@ from qsift.errors import ConversionError
 
 _ALIGNMENT = 32
 
+Digests = dict[tuple[str, int], int]
+"""CRC-32 of the encoded rows, by the tensor's name and the first row of the piece."""
+
+
+@contextmanager
+def scratch_beside(target: Path) -> Iterator[Path]:
+    """Gives the path of a scratch file beside ``target``, which is gone after the block.
+
+    What runs that were killed left behind goes first.
+    """
+    remove_leftovers(target)
+    scratch = target.with_name(f"{target.name}.part-{os.getpid()}")
+    try:
+        yield scratch
+    finally:
+        scratch.unlink(missing_ok=True)
+
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Gives a scratch file that becomes ``target`` if the block succeeds and vanishes if it does not.
 
     The scratch file lies beside the target, so the last step is one rename: whoever looks sees no
-    file or a whole one. What runs that were killed left behind goes first.
+    file or a whole one.
     """
-    remove_leftovers(target)
-    scratch = target.with_name(f"{target.name}.part-{os.getpid()}")
-    try:
+    with scratch_beside(target) as scratch:
         yield scratch
         with scratch.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(scratch, target)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def remove_leftovers(target: Path) -> None:
@@ -64,8 +78,8 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def write_gguf(path: Path, keys: Mapping[str, Any], plan: Plan, advance: Callable[[int], object]) -> None:
-    """Writes a GGUF with these keys and tensors.
+def write_gguf(path: Path, keys: Mapping[str, Any], plan: Plan, advance: Callable[[int], object]) -> Digests:
+    """Writes a GGUF with these keys and tensors; returns a digest of every piece of them.
 
     Args:
         path: the file; it is overwritten.
@@ -87,26 +101,50 @@ def write_gguf(path: Path, keys: Mapping[str, Any], plan: Plan, advance: Callabl
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        _write_weights(writer.fout[0], plan, advance)
+        return _write_weights(writer.fout[0], plan, advance)
     except OSError as error:
         raise ConversionError([f"{path.name} cannot be written: {error.strerror or error}."]) from error
     finally:
         writer.close()
 
 
-def _write_weights(file: BinaryIO, plan: Plan, advance: Callable[[int], object]) -> None:
+def write_arrays(path: Path, keys: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a GGUF that is no model: these keys and float32 arrays.
+
+    Raises:
+        ConversionError: the disk is full or fails.
+    """
+    writer = gguf.GGUFWriter(path, "")
+    for key, value in keys.items():
+        _add_key(writer, key, value)
+    for name, values in arrays.items():
+        writer.add_tensor(name, values)
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+    except OSError as error:
+        raise ConversionError([f"{path.name} cannot be written: {error.strerror or error}."]) from error
+    finally:
+        writer.close()
+
+
+def _write_weights(file: BinaryIO, plan: Plan, advance: Callable[[int], object]) -> Digests:
     pieces = [(item, start, stop) for item in plan for start, stop in item.chunks()]
-    for (_, start, _), data in zip(pieces, in_order(_encode, pieces), strict=True):
+    digests: Digests = {}
+    for (item, start, _), data in zip(pieces, in_order(_encode, pieces), strict=True):
         if start == 0:
             file.write(b"\0" * (-file.tell() % _ALIGNMENT))
+        digests[item.name, start] = crc32(data.data)
         file.write(data.data)
         advance(data.nbytes)
     file.write(b"\0" * (-file.tell() % _ALIGNMENT))
+    return digests
 
 
 def _encode(piece: tuple[Encoded, int, int]) -> np.ndarray:
     item, start, stop = piece
-    return encode(item.tensor.rows.read(start, stop), item.type_name, item.row_bytes)
+    return encode(item.tensor.rows.read(start, stop), item.type_name, item.row_bytes, item.importance)
 
 
 def _add_key(writer: Any, key: str, value: Any) -> None:

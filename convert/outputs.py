@@ -29,10 +29,19 @@ def output_paths(out: str | os.PathLike[str] | None, name: str, quants: Iterable
     return {quants[0]: place}
 
 
-def output_problems(paths: Mapping[str, Path], plans: Mapping[str, Plan], *, force: bool) -> list[str]:
-    """Returns a sentence for each reason why the files cannot be written; clears away what dead runs left."""
+def output_problems(
+    paths: Mapping[str, Path], plans: Mapping[str, Plan], *, force: bool, matrix: tuple[Path, Plan] | None = None
+) -> list[str]:
+    """Returns a sentence for each reason why the files cannot be written; clears away what dead runs left.
+
+    Args:
+        paths: the files by quant.
+        plans: what will stand in them.
+        force: whether files that exist may be replaced.
+        matrix: where an importance matrix is measured, its file, and the model that lies on the disk meanwhile.
+    """
     problems = []
-    for path in paths.values():
+    for path in (*paths.values(), *([matrix[0]] if matrix else [])):
         if path.is_dir():
             problems.append(f"{str(path)!r} is a folder. Move it, or choose another place.")
         elif path.exists() and not force:
@@ -47,6 +56,8 @@ def output_problems(paths: Mapping[str, Path], plans: Mapping[str, Plan], *, for
     if not os.access(folder, os.W_OK | os.X_OK):
         return [*problems, f"Nothing may be written into {str(folder)!r}. Choose another place."]
     needed = sum(item.nbytes for plan in plans.values() for item in plan) + _HEADER_ROOM * len(plans)
+    if matrix:  # its model is gone before the first file is written
+        needed = max(needed, sum(item.nbytes for item in matrix[1])) + _HEADER_ROOM
     free = shutil.disk_usage(folder).free
     if needed > free:
         problems.append(

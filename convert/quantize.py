@@ -5,9 +5,12 @@ Pure decisions: nothing here reads or encodes a weight.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .config import Config
 from .tensors import Tensor
@@ -21,10 +24,12 @@ class Encoded:
     Attributes:
         tensor: the tensor.
         type_name: such as "Q6_K".
+        importance: float32 (columns,), how much an error in each column counts; None where nothing is known.
     """
 
     tensor: Tensor
     type_name: str
+    importance: NDArray[np.float32] | None = None
 
     @property
     def name(self) -> str:
@@ -55,7 +60,20 @@ class Encoded:
 Plan = tuple[Encoded, ...]
 
 
-def make_plan(tensors: Iterable[Tensor], config: Config, quant: str) -> Plan:
-    """Returns the tensors with the types that ``quant`` gives them, in the same order."""
+def make_plan(tensors: Iterable[Tensor], config: Config, quant: str, *, weighted: bool = False) -> Plan:
+    """Returns the tensors with the types that ``quant`` gives them, in the same order.
+
+    Args:
+        tensors: what the file will hold.
+        config: the checkpoint's.
+        quant: a name from SCHEMES.
+        weighted: whether an importance matrix will be used, which some mixes go by.
+    """
     scheme = SCHEMES[quant]
-    return tuple(Encoded(tensor, scheme.type_of(tensor.name, tensor.shape, config)) for tensor in tensors)
+    kinds = ((tensor, scheme.type_of(tensor.name, tensor.shape, config, weighted=weighted)) for tensor in tensors)
+    return tuple(Encoded(tensor, kind) for tensor, kind in kinds)
+
+
+def with_importance(plan: Plan, importance_of: Callable[[str], NDArray[np.float32] | None]) -> Plan:
+    """Returns the plan with what ``importance_of`` gives for each tensor's name."""
+    return tuple(replace(item, importance=importance_of(item.name)) for item in plan)

@@ -31,10 +31,12 @@ TYPES = {
 class Mixed(quants.Scheme):
     """Every matrix of a block in a type of its own."""
 
-    def type_of(self, name: str, shape: tuple[int, ...], model: ModelShape) -> str:
+    def type_of(self, name: str, shape: tuple[int, ...], model: ModelShape, *, weighted: bool = False) -> str:
         """Returns the type that TYPES names."""
         match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name)
-        return TYPES[match[2]][int(match[1])] if match and match[2] in TYPES else super().type_of(name, shape, model)
+        if match and match[2] in TYPES:
+            return TYPES[match[2]][int(match[1])]
+        return super().type_of(name, shape, model, weighted=weighted)
 
 
 def main() -> None:

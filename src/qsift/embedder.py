@@ -228,8 +228,7 @@ class Embedder(LoadedModel):
         if prompt is not None and prompt_name is not None:
             warnings.warn(f"prompt and prompt_name are both given; the prompt {prompt!r} is taken.", stacklevel=4)
         own, users = self.prompts.before(name=prompt_name, prompt=prompt, instruction=instruction)
-        head, rest = self._encoder.split(own)
-        return EmbedTemplate(head, rest + users, self._end)
+        return self._encoder.template(own, users, self._end)
 
     def _finish(
         self, truncate_dim: int | None, normalized: bool, precision: Precision

@@ -15,7 +15,7 @@ from independent import change_json, change_tensors, checkpoint_arrays, gguf_arr
 
 from qsift.convert import QUANTS, convert
 from qsift.convert.ggml import encode
-from qsift.convert.gguf_file import decode
+from qsift.convert.gguf_file import decode, write_gguf
 from qsift.convert.source import Source
 from qsift.convert.verify import BOUNDS, verify, within_bound
 from qsift.errors import ConversionError
@@ -151,7 +151,8 @@ def test_verify_notices_one_damaged_byte_in_each_tensor(tmp_path: Path, quant: s
     (path,) = convert(checkpoint, tmp_path, quants=quant)
     source = Source.read(checkpoint, None)
     plan = make_plan(source.tensors, source.config, quant)
-    verify(path, plan, "embed", lambda _: None)
+    digests = write_gguf(tmp_path / "again", {"general.architecture": "qwen3"}, plan, lambda _: None)
+    verify(path, plan, "embed", digests, lambda _: None)
     places = {tensor.name: tensor.data_offset for tensor in GGUFReader(path).tensors}
     good = path.read_bytes()
     for item in plan[:: max(1, len(plan) // 6)]:
@@ -161,7 +162,7 @@ def test_verify_notices_one_damaged_byte_in_each_tensor(tmp_path: Path, quant: s
         damaged[start : start + 16] = bytes(byte ^ 0x5A for byte in damaged[start : start + 16])
         path.write_bytes(damaged)
         with pytest.raises(ConversionError, match=item.name):
-            verify(path, plan, "embed", lambda _: None)
+            verify(path, plan, "embed", digests, lambda _: None)
 
 
 def test_several_quants_of_one_run_equal_the_quants_of_single_runs(tmp_path: Path) -> None:

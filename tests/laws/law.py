@@ -23,7 +23,8 @@ ROOMS = """
     errors
     models
     engine
-    text convert
+    text
+    convert
     hub documents
     embedder reranker
     search

@@ -33,6 +33,9 @@ VECTORS = [
     ("embed-wide", "q4_k_m", 0.8, 0.2),
     ("embed-wide", "q4_0", 0.8, 0.22),
     ("embed-wide", "iq4_xs", 0.78, 0.22),
+    ("embed-wide", "iq4_nl", 0.78, 0.22),
+    ("embed-wide", "q3_k_m", 0.75, 0.25),
+    ("embed-wide", "iq3_m", 0.7, 0.3),
 ]
 # Checkpoint, quant, largest change of P(yes).
 SCORES = [
@@ -48,6 +51,9 @@ SCORES = [
     ("rerank-wide", "q4_k_m", 0.45),
     ("rerank-wide", "q4_0", 0.45),
     ("rerank-wide", "iq4_xs", 0.45),
+    ("rerank-wide", "iq4_nl", 0.45),
+    ("rerank-wide", "q3_k_m", 0.45),
+    ("rerank-wide", "iq3_m", 0.45),
 ]
 PAIRS = [(SENTENCES[i % 5], text) for i, text in enumerate(SENTENCES)]
 

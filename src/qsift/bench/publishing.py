@@ -30,6 +30,8 @@ def prepare(
     quants: str | Iterable[str] = ("q8_0",),
     task: Task | None = None,
     force: bool = False,
+    imatrix: Iterable[str] | None = None,
+    imatrix_file: str | None = None,
     show_progress_bar: bool = False,
 ) -> list[Path]:
     """Converts a checkpoint into ``folder`` and adds what a repository needs; returns the files.
@@ -37,7 +39,7 @@ def prepare(
     Where no quant is as exact as the checkpoint, a BF16 file is made to compare with, and removed again.
 
     Args:
-        checkpoint, base, quants, task, force, show_progress_bar: as `convert`.
+        checkpoint, base, quants, task, force, imatrix, imatrix_file, show_progress_bar: as `convert`.
         folder: made if it is not there; its name becomes the card's title.
 
     Returns:
@@ -54,7 +56,15 @@ def prepare(
     if in_the_way:
         raise ConversionError([f"{path!r} exists. Pass --force to replace it." for path in in_the_way])
     paths = convert(
-        checkpoint, folder, base=base, quants=quants, task=task, force=force, show_progress_bar=show_progress_bar
+        checkpoint,
+        folder,
+        base=base,
+        quants=quants,
+        task=task,
+        force=force,
+        imatrix=imatrix,
+        imatrix_file=imatrix_file,
+        show_progress_bar=show_progress_bar,
     )
     made = dict(zip(quants, paths, strict=True))
     manifest = Manifest.from_keys(read_header(paths[0]).keys)

@@ -24,6 +24,8 @@ _MESSAGE = "Upload GGUF files made by qsift"
 @click.option("--base", metavar="FOLDER", help="The checkpoint that a LoRA adapter was trained on, to merge it into.")
 @click.option("--quant", "quants", default="q8_0", show_default=True, metavar="Q[,Q…]", help=_QUANTS)
 @click.option("--task", type=click.Choice(TASKS), help="Needed where the checkpoint does not say.")
+@click.option("--imatrix", multiple=True, metavar="TEXTS", help="Text files, or auto: measure which weights count.")
+@click.option("--imatrix-file", metavar="FILE", help="Use a matrix that was measured before, or by llama.cpp.")
 @click.option("--force", is_flag=True, help="Replace outputs that exist.")
 @click.option("--push", "repo", metavar="OWNER/NAME", help="Make a repository of the files and upload it.")
 @click.option("--public", is_flag=True, help="With --push: make the repository a public one.  [default: private]")
@@ -34,12 +36,18 @@ def convert(checkpoint: str, out: str | None, quants: str, repo: str | None, pub
     Prints the files written. OUT is a folder, or for a single quant a path that ends in .gguf;
     without it, the current folder.
 
+    --imatrix runs the model once over texts, keeps what it measures as MODEL.imatrix.gguf beside the
+    files, and mostly makes K and IQ quants of few bits lose less. auto stands for texts that come with qsift.
+
     --push writes into the folder NAME in OUT, measures what each quant costs, adds a model card and
     checksums, and uploads to the Hugging Face hub. Without a token (HF_TOKEN, or hf auth login) the
     folder is made and nothing is sent.
     """
     names = [name.strip().lower() for name in quants.split(",")]
-    settings = {"quants": names, **{name: options[name] for name in ("base", "task", "force")}}
+    if options["imatrix"] and options["imatrix_file"]:
+        raise click.UsageError("--imatrix measures a matrix and --imatrix-file reads one. Pass one of them.")
+    settings = {"quants": names, **{name: options[name] for name in ("base", "task", "force", "imatrix_file")}}
+    settings["imatrix"] = options["imatrix"] or None
     settings["show_progress_bar"] = shows_progress(options)
     if repo is not None:
         _push(checkpoint, out, repo, settings, private=not public, quiet=options["quiet"])

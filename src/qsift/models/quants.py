@@ -22,6 +22,7 @@ BLOCKS: dict[str, tuple[int, int]] = {name: (width, nbytes) for name, width, nby
 """(elements, bytes) of a block by type."""
 
 Where = Callable[[int, Shape], bool]
+Mix = Mapping[str, tuple[tuple[str, Where], ...]]
 
 
 def _sensitive(layer: int, model: Shape) -> bool:
@@ -32,6 +33,18 @@ def _sensitive(layer: int, model: Shape) -> bool:
 
 def _first_eighth(layer: int, model: Shape) -> bool:
     return layer < model.num_hidden_layers // 8
+
+
+def _first_sixteenth(layer: int, model: Shape) -> bool:
+    return layer < model.num_hidden_layers // 16
+
+
+def _first_two(layer: int, _model: Shape) -> bool:
+    return layer < 2
+
+
+def _everywhere(_layer: int, _model: Shape) -> bool:
+    return True
 
 
 def _shared_values(_layer: int, model: Shape) -> bool:
@@ -47,29 +60,57 @@ class Scheme:
         file_type: llama.cpp's enum llama_ftype, for ``general.file_type``.
         matrices: type of the weight matrices.
         embedding: type of the embedding matrix.
-        better: by kind of matrix, the type it gets in some layers, and in which.
+        better: by kind of matrix, the type it gets in some layers, and in which; the first that holds counts.
+        weighted: what takes the place of ``better`` in a file that is made with an importance matrix; None if nothing.
     """
 
     file_type: int
     matrices: str
     embedding: str
-    better: Mapping[str, tuple[str, Where]] = field(default_factory=dict)
+    better: Mix = field(default_factory=dict)
+    weighted: Mix | None = None
 
-    def type_of(self, name: str, shape: tuple[int, ...], model: Shape) -> str:
-        """Returns the type of the weight that a GGUF of ``model`` calls ``name``, such as "Q6_K"."""
+    def type_of(self, name: str, shape: tuple[int, ...], model: Shape, *, weighted: bool = False) -> str:
+        """Returns the type of the weight that a GGUF of ``model`` calls ``name``, such as "Q6_K".
+
+        Args:
+            name: of the weight.
+            shape: as torch has it.
+            model: the model's sizes.
+            weighted: whether an importance matrix is used.
+        """
         if len(shape) < 2 or name == HEAD_WEIGHT:
             return "F32"
         if name == "token_embd.weight":
             # As llama.cpp: an embedding that does not fit the blocks of the matrices goes to 8 bits.
             fits = shape[-1] % BLOCKS[self.matrices][0] == 0
             return _fitting(self.embedding if fits else "Q8_0", name, shape[-1])
-        chosen = self.matrices
+        mix = self.weighted if weighted and self.weighted is not None else self.better
         match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", name)
-        if match and match[2] in self.better:
-            better, where = self.better[match[2]]
-            chosen = better if where(int(match[1]), model) else chosen
+        rules = mix.get(match[2], ()) if match else ()
+        chosen = next((kind for kind, where in rules if match and where(int(match[1]), model)), self.matrices)
         return _fitting(chosen, name, shape[-1])
 
+    @property
+    def types(self) -> set[str]:
+        """All types that it may give to a matrix whose rows fit their blocks."""
+        mixes = (self.better, self.weighted or {})
+        return {self.matrices, self.embedding, *(kind for mix in mixes for rules in mix.values() for kind, _ in rules)}
+
+
+_SENSITIVE: Mix = {kind: (("Q6_K", _sensitive),) for kind in ("attn_v", "ffn_down")}
+_SHARED_VALUES: Mix = {"attn_v": (("Q5_K", _shared_values),)}
+_IQ4: Mix = {**_SHARED_VALUES, "ffn_down": (("Q5_K", _first_eighth),)}
+_Q3: Mix = {
+    "attn_v": (("Q5_K", _first_two), ("Q4_K", _everywhere)),
+    "attn_output": (("Q4_K", _everywhere),),
+    "ffn_down": (("Q5_K", _first_sixteenth), ("Q4_K", _everywhere)),
+}
+_IQ3: Mix = {
+    "attn_v": (("Q4_K", _everywhere),),
+    "attn_output": (("Q4_K", _everywhere),),
+    "ffn_down": (("Q4_K", _first_eighth),),
+}
 
 SCHEMES: dict[str, Scheme] = {
     "f32": Scheme(0, "F32", "F32"),
@@ -77,14 +118,17 @@ SCHEMES: dict[str, Scheme] = {
     "bf16": Scheme(32, "BF16", "BF16"),
     "q8_0": Scheme(7, "Q8_0", "Q8_0"),
     "q6_k": Scheme(18, "Q6_K", "Q6_K"),
-    "q5_k_m": Scheme(17, "Q5_K", "Q6_K", {"attn_v": ("Q6_K", _sensitive), "ffn_down": ("Q6_K", _sensitive)}),
-    "q4_k_m": Scheme(15, "Q4_K", "Q6_K", {"attn_v": ("Q6_K", _sensitive), "ffn_down": ("Q6_K", _sensitive)}),
-    "q4_0": Scheme(2, "Q4_0", "Q6_K"),
-    "iq4_xs": Scheme(30, "IQ4_XS", "Q6_K", {"attn_v": ("Q5_K", _shared_values), "ffn_down": ("Q5_K", _first_eighth)}),
+    "q5_k_m": Scheme(17, "Q5_K", "Q6_K", _SENSITIVE),
+    "q4_k_m": Scheme(15, "Q4_K", "Q6_K", _SENSITIVE),
+    "iq4_nl": Scheme(25, "IQ4_NL", "Q6_K", _IQ4, weighted=_SHARED_VALUES),
+    "q4_0": Scheme(2, "Q4_0", "Q6_K", weighted={"ffn_down": (("Q4_1", _first_eighth),)}),
+    "iq4_xs": Scheme(30, "IQ4_XS", "Q6_K", _IQ4, weighted=_SHARED_VALUES),
+    "q3_k_m": Scheme(12, "Q3_K", "Q6_K", _Q3),
+    "iq3_m": Scheme(27, "IQ3_S", "Q6_K", _IQ3),
 }
 """The quants by name. Source of the mixes: llama.cpp's src/llama-quant.cpp, for models like these."""
 
-_FALLBACKS = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0", "IQ4_XS": "IQ4_NL"}
+_FALLBACKS = {"Q6_K": "Q8_0", "Q5_K": "Q5_1", "Q4_K": "Q5_0", "IQ4_XS": "IQ4_NL", "Q3_K": "Q4_0", "IQ3_S": "IQ4_NL"}
 
 
 def _fitting(chosen: str, name: str, columns: int) -> str:
@@ -105,9 +149,7 @@ def encoded_bytes(shape: tuple[int, ...], type_name: str) -> int:
 
 def largest_share(quant: str) -> float:
     """Returns how large a file in a quant is at most, as a share of the same weights in 16 bits."""
-    scheme = SCHEMES[quant]
-    kinds = (scheme.matrices, scheme.embedding, *(kind for kind, _ in scheme.better.values()))
-    return max(8 * nbytes / width for width, nbytes in map(BLOCKS.__getitem__, kinds)) / 16
+    return max(8 * nbytes / width for width, nbytes in map(BLOCKS.__getitem__, SCHEMES[quant].types)) / 16
 
 
 def checked_quants(quants: str | Iterable[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from .nfc import nfc, pieces
 from qsift.engine import TokenIds, common_prefix
-from qsift.models import Prompt
+from qsift.models import EmbedTemplate, Prompt
 
 # Texts whose ids are kept, and the longest of them in characters: two batches of an index, a few megabytes.
 _RECENT, _RECENT_CHARS = 2048, 2048
@@ -94,6 +94,17 @@ class PromptEncoder:
         ends = [match.end() for match in _ANGLED.finditer(template) if self._is_control(match[0])]
         cut = max(ends, default=0)
         return template[:cut], template[cut:]
+
+    def template(self, own: str, users: str, end: str) -> EmbedTemplate:
+        """Returns the template of what stands around texts to embed.
+
+        Args:
+            own: what comes first, in which control tokens count.
+            users: what follows it, in which they are letters.
+            end: the end token, or nothing.
+        """
+        head, rest = self.split(own)
+        return EmbedTemplate(head, rest + users, end)
 
     def _is_control(self, text: str) -> bool:
         on, off = (self._tokenizer.encode(text, control_tokens=switch) for switch in (True, False))

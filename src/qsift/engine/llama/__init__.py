@@ -3,4 +3,5 @@
 Nothing here knows where a model's file comes from or what its rows mean.
 """
 
-from .library import library, library_folder, version
+from .input_squares import MAX_INPUT_TOKENS, InputSquares
+from .library import ggml_function, library, version

@@ -40,7 +40,10 @@ _CACHE_TYPES = {"f32": (0, 2.0), "f16": (1, 1.0), "q8_0": (8, 17 / 32)}  # ggml'
 class Context:
     """A llama_context in unified mode: sequence 0 holds the shared prefix, the others the texts."""
 
-    def __init__(self, model: LlamaModel, options: EngineOptions, read: Reader, cells: int) -> None:
+    def __init__(
+        self, model: LlamaModel, options: EngineOptions, read: Reader, cells: int, *, watch: Any = None
+    ) -> None:
+        """Makes the context; ``watch`` is a callback of llama.cpp that sees every step, for `run_watched`."""
         self._lib = lib = library()
         params = lib.llama_context_default_params()
         params.n_ctx = cells
@@ -59,6 +62,8 @@ class Context:
         cache_type, relative_size = _CACHE_TYPES[options.cache_type]
         params.type_k = params.type_v = cache_type
         params.offload_kqv = params.op_offload = model.on_gpu
+        if watch is not None:
+            params.cb_eval, params.n_outputs_max = watch, self._call
         self.cells = cells
         self._held: list[TokenIds] | None = []
         self._model = model  # must outlive the context
@@ -115,6 +120,17 @@ class Context:
             self._lib.llama_memory_seq_rm(self._memory, number, -1, -1)
         self._held = held
         return rows
+
+    def run_watched(self, sequences: Sequence[TokenIds]) -> None:
+        """Decodes whole sequences, in an empty cache, for the callback that the context was made with.
+
+        Every token is an output: of others llama.cpp leaves out half of the last block.
+        """
+        self.empty()
+        self._lib.llama_set_embeddings(self._pointer, True)
+        positions = np.concatenate([np.arange(len(ids)) for ids in sequences])
+        numbers = np.repeat(np.arange(len(sequences)), [len(ids) for ids in sequences])
+        self._decode(np.concatenate(sequences), positions, numbers, output=True)
 
     def step(self, ids: TokenIds, done: int, n_tokens: int, read: Reader) -> tuple[int, NDArray[np.float32] | None]:
         """Decodes more of one sequence, whose first ``done`` tokens the cache holds, and its row after the last."""

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,15 @@ def supports_gpu() -> bool:
 def library_folder() -> str:
     """Returns the folder of the shared libraries in use."""
     return str(library()._base_path)
+
+
+def ggml_function(name: str) -> Any:
+    """Returns a function of ggml, whose types the caller declares."""
+    try:
+        return getattr(library()._lib, name)
+    except AttributeError:
+        # Windows does not look into the libraries that a library was linked with.
+        return getattr(ctypes.CDLL(str(Path(library_folder()) / "ggml-base.dll")), name)
 
 
 def gpu_layers(options: EngineOptions) -> int:
