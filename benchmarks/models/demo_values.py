@@ -53,6 +53,11 @@ def write_checkpoint(path: Path, folder: Path) -> Path:
         found["lm_head.weight"] = head
     save_file(found, folder / "model.safetensors")
     config = asdict(shape) | {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "attention_bias": False,
+        "hidden_act": "silu",
+        "max_position_embeddings": keys["qwen3.context_length"],
         "rms_norm_eps": keys["qwen3.attention.layer_norm_rms_epsilon"],
         "rope_theta": keys["qwen3.rope.freq_base"],
         "tie_word_embeddings": HEAD_WEIGHT not in tensors,

@@ -16,11 +16,12 @@ import pytest
 import torch
 from checkpoints import K_QUANT, Shape, write_checkpoint
 from independent import gguf_bytes, gguf_keys
-from reference import Reference
 from test_weights import BLOCK_NAMES
 from texts import SENTENCES
+from torch.overrides import TorchFunctionMode
 
 from qsift import Embedder, Reranker
+from qsift.bench.reference import Reference
 from qsift.convert import QUANTS, convert
 from qsift.convert.calibration import read_texts
 from qsift.convert.gguf_file import write_gguf
@@ -34,6 +35,20 @@ from qsift.models.quants import SCHEMES
 PARAGRAPHS = [f"{text[:30].strip()}?\n{text}" for text in (" ".join(text.split()) for text in SENTENCES[:12])]
 
 
+class Inputs(TorchFunctionMode):
+    """Sums the squares of what goes into torch's linear, by the name of the weight."""
+
+    def __init__(self, names: dict[int, str], sums: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.names, self.sums = names, sums
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.nn.functional.linear:
+            x, name = args[0], self.names[id(args[1])]
+            self.sums[name] = self.sums.get(name, torch.zeros(())) + x.double().square().sum(0)
+        return func(*args, **(kwargs or {}))
+
+
 class Hooked(Reference):
     """Sums the squares of what each weight of the blocks is multiplied with."""
 
@@ -42,9 +57,15 @@ class Hooked(Reference):
         self.sums: dict[str, torch.Tensor] = {}
         self.count = 0
 
-    def _linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        self.sums[name] = self.sums.get(name, torch.zeros(())) + x.double().square().sum(0)
-        return super()._linear(name, x)
+    def _weight(self, name: str) -> torch.Tensor:
+        if name.startswith("layers."):
+            self._layer = name.split(".")[1]
+        return super()._weight(name)
+
+    def _block(self, block: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        names = {id(weight): f"layers.{self._layer}.{name}".removesuffix(".weight") for name, weight in block.items()}
+        with Inputs(names, self.sums):
+            return super()._block(block, x)
 
     def read(self, sequences: list[list[int]]) -> None:
         """Runs every token of these through all blocks."""

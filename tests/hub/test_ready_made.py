@@ -14,11 +14,11 @@ from gguf import GGUFReader
 from gguf_files import rewritten
 from hub_server import Fault, HubServer
 from no_network import no_network
-from reference import Reference
 from released import files_in, publish
 from texts import SENTENCES
 
 from qsift import DownloadError, Embedder
+from qsift.bench.reference import Reference
 from qsift.cli import cli
 from qsift.convert import convert
 from qsift.hub.pulling import pull
