@@ -20,6 +20,10 @@ from qsift.convert import convert
 from qsift.engine import extra_buffers
 from qsift.engine.machine import cpu_has_amx
 
+# Threads that wait by spinning take the CPU from whatever else runs on the machine, and from each other: a busy one was
+# thirteen times slower. OpenMP reads this when llama.cpp or torch loads it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # Haystack and Ray tell their makers that they are used.
 os.environ.update(HAYSTACK_TELEMETRY_ENABLED="False", RAY_USAGE_STATS_ENABLED="0")
 
