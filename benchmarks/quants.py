@@ -39,7 +39,7 @@ from qsift.hub import BUNDLED, checksum
 from qsift.models import Task
 from qsift.text import PRECISIONS, Precision, quantize, similarity
 
-TEXTS = {"demo": 600, "random": 24}
+TEXTS = {"demo": 400, "random": 24}
 """Questions, and as many documents; for checkpoints as for the demo pair."""
 CANDIDATES = 10
 """Documents that the reranker sorts for each question."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from math import log10
 from pathlib import Path
 from statistics import median
 from textwrap import fill
@@ -138,6 +139,59 @@ def by_quant() -> None:
     ]
     heads = ("quant", "tokens a second", "peak memory", "smallest cosine to torch")
     table(heads, lines, next(iter(compared.values())))
+
+
+def losses(models: str, task: str) -> None:
+    """What each quant loses beside F32 of the same checkpoint, as it runs where nothing is set."""
+    found = _losses(models, task, accel="off", cache_type="f16")
+    has_meaning = found[0]["ndcg"] is not None
+    lines = []
+    for row in found:
+        cells = [f"{row['loss']:.5f}", f"{row['worst']:.4f}", f"{row['tau']:.3f}"]
+        cells += [f"{row['ndcg']:.3f}"] if has_meaning else []
+        cells += [f"{row['recall']:.3f}"] if row["recall"] is not None else []
+        name = f"{row['quant']}, importance-weighted" if row["imatrix"] else row["quant"]
+        lines.append((name, f"{row['nbytes'] / 1e6:,.1f} MB", f"{row['tokens_per_second']:,.0f}", *cells))
+    what = "1 − cosine" if task == "embed" else "change of P(yes)"
+    heads = ["", "file", "tokens a second", f"{what}, mean", "largest", "Kendall's tau"]
+    heads += ["nDCG@10"] if has_meaning else []
+    heads += ["recall@10"] if found[0]["recall"] is not None else []
+    table(heads, lines, found[-1])
+
+
+def losses_by_engine(models: str, task: str) -> None:
+    """What the accelerator's modes and the types of cache add to what the quants lose."""
+    every = _losses(models, task)
+    kinds = [("off", "f16"), ("bf16", "f16"), ("int8", "f16"), ("off", "q8_0"), ("off", "f32")]
+    lines = []
+    for first in (row for row in every if (row["accel"], row["cache_type"]) == kinds[0]):
+        same = [row for row in every if (row["quant"], row["imatrix"]) == (first["quant"], first["imatrix"])]
+        here = {(row["accel"], row["cache_type"]): row for row in same}
+        if len(here) > 1:
+            name = f"{first['quant']}, importance-weighted" if first["imatrix"] else first["quant"]
+            lines.append((name, *(f"{here[kind]['loss']:.5f}" if kind in here else "–" for kind in kinds)))
+    heads = ("mean loss", "plain", "accelerator bf16", "accelerator int8", "cache q8_0", "cache f32")
+    table(heads, lines, every[-1])
+
+
+def losses_by_vector(models: str) -> None:
+    """nDCG@10 of each precision and width of the vectors, by quant."""
+    every = rows("quants", models=models, task="embed", accel="off", cache_type="f16", imatrix=False)
+    shapes = list(dict.fromkeys((row["precision"], row["width"]) for row in every))
+    lines = []
+    for quant in dict.fromkeys(row["quant"] for row in every):
+        here = {(row["precision"], row["width"]): row for row in every if row["quant"] == quant}
+        lines.append((quant, *(f"{here[shape]['ndcg']:.3f}" for shape in shapes)))
+    table(("nDCG@10", *(f"{precision}, {width}" for precision, width in shapes)), lines, every[-1])
+
+
+def losses_picture(models: str) -> None:
+    """What is lost against the size of the file, for both models, in SVG: lower and further left is better."""
+    for place, (task, title) in enumerate(
+        (("embed", "embedder: 1 − cosine"), ("rerank", "reranker: change of P(yes)"))
+    ):
+        found = [row for row in _losses(models, task, accel="off", cache_type="f16") if row["loss"] > 1e-6]
+        _points(found, title, left=20 + 380 * place)
 
 
 def by_threads() -> None:
@@ -382,6 +436,30 @@ def _by_workload(beginning: str, sizes: Sequence[int], head: str, show: Callable
         lines.append((NAMES[peer], *map(show, found)))
         row = found[-1]
     table((head, *(f"{size:,}" for size in sizes)), lines, row)
+
+
+def _losses(models: str, task: str, **wanted: Any) -> list[Row]:
+    """Returns the newest row of each file and engine, of whole vectors in float32 where there are vectors."""
+    every = rows("quants", models=models, task=task, **wanted)
+    full = [row for row in every if row["precision"] in (None, "float32")]
+    width = max((row["width"] or 0 for row in full), default=0)
+    kinds = ("quant", "imatrix", "accel", "cache_type")
+    newest = {tuple(row[kind] for kind in kinds): row for row in full if (row["width"] or 0) == width}
+    return list(newest.values())
+
+
+def _points(found: Sequence[Row], title: str, left: int) -> None:
+    """Prints a part of an SVG: a point for each file, its size to the right and its loss, in powers of ten, upwards."""
+    sizes = [row["nbytes"] for row in found]
+    powers = [log10(row["loss"]) for row in found]
+    print(f'<text x="{left}" y="18" font-size="14" font-weight="600" fill="#6b7280">{escape(title)}</text>')
+    for row, size, power in zip(found, sizes, powers, strict=True):
+        x = left + 20 + 240 * (log10(size) - log10(min(sizes))) / (log10(max(sizes)) - log10(min(sizes)))
+        y = 290 - 240 * (power - min(powers)) / (max(powers) - min(powers))
+        colour = "#0b8f68" if row["imatrix"] else "#9ca3af"
+        print(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
+        told = f"{row['quant']} {size / 1e6:.1f} MB {row['loss']:.4f}"
+        print(f'<text x="{x + 7:.1f}" y="{y + 4:.1f}" font-size="10" fill="#6b7280">{escape(told)}</text>')
 
 
 def _bars(values: Sequence[tuple[str, float]], title: str) -> None:
