@@ -75,18 +75,32 @@ def with_words(tokenizer: Tokenizer, words: Iterable[str], count: int) -> Tokeni
 
 def train(texts: Iterator[str], words: Iterable[str]) -> Tokenizer:
     """Returns a tokenizer that ends every text with the end token, as the embedding models' does."""
-    tokenizer = Tokenizer(models.BPE())
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(PATTERN), "isolated"), byte_level],
-    )
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = split_as_qwen(Tokenizer(models.BPE()))
     trainer = trainers.BpeTrainer(
-        vocab_size=SIZE, initial_alphabet=byte_level.alphabet(), max_token_length=18, show_progress=False
+        vocab_size=SIZE,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        max_token_length=18,
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer = with_words(tokenizer, words, WORDS)
+    return with_controls(with_words(tokenizer, words, WORDS))
+
+
+def split_as_qwen(tokenizer: Tokenizer) -> Tokenizer:
+    """Returns the tokenizer with Qwen's normaliser, pre-tokenizer and decoder, set in place."""
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PATTERN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def with_controls(tokenizer: Tokenizer) -> Tokenizer:
+    """Returns the tokenizer with Qwen's control tokens behind its own, and the end token behind every text."""
     for text, special in ADDED:
         add = tokenizer.add_special_tokens if special else tokenizer.add_tokens
         add([AddedToken(text, normalized=False, special=special)])
