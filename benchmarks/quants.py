@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from demo.bundled import NAMES, write_checkpoint
 from demo.measures import cut, ndcg, recall
 from harness.command_line import MODELS, command
 from harness.docstrings import questions_and_answers
 from harness.rows import append, machine_line
-from models.demo_values import write_checkpoint
 from models.random_weights import checkpoint
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
@@ -35,7 +35,7 @@ from scipy.stats import kendalltau
 from qsift import Embedder, EngineOptions, Reranker
 from qsift.convert import QUANTS, convert
 from qsift.engine import Accel, CacheType, physical_cores
-from qsift.hub import BUNDLED, checksum
+from qsift.hub import checksum
 from qsift.models import Task
 from qsift.text import PRECISIONS, Precision, quantize, similarity
 
@@ -300,10 +300,8 @@ def sources(models: str, scratch: Path) -> Iterator[tuple[str, Task, Path]]:
         if models == "random":
             yield models, task, checkpoint(MODELS, task, "0.6b")
         elif models == "demo":
-            folder = scratch / f"demo-{task}"
-            folder.mkdir()
-            name = {"embed": "demo-embedding", "rerank": "demo-reranker"}[task]
-            yield models, task, write_checkpoint(BUNDLED / f"{name}.gguf", folder)
+            name = next(name for name, known in NAMES.items() if known == task)
+            yield models, task, write_checkpoint(name, scratch)
         else:
             yield Path(given).resolve().name, task, Path(given)
 

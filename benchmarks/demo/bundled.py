@@ -6,6 +6,7 @@ So training can go on from it, with its vocabulary, where the checkpoints are go
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +78,20 @@ def _contents(reader: GGUFReader, key: str) -> Any:
     return reader.fields[key].contents()
 
 
+def write_checkpoint(name: str, folder: Path) -> Path:
+    """Writes one of the pair as a checkpoint; returns ``folder``/``name``."""
+    reader = GGUFReader(BUNDLED / f"{name}.gguf")
+    save_checkpoint(model_of(reader), folder / name, NAMES[name], tokenizer_of(reader).to_str(pretty=True))
+    return folder / name
+
+
 def main() -> None:
     """Writes tokenizer.json and both checkpoints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     folder = parser.parse_args().folder
-    for name, task in NAMES.items():
-        reader = GGUFReader(BUNDLED / f"{name}.gguf")
-        tokenizer = tokenizer_of(reader)
-        save_checkpoint(model_of(reader), folder / name, task, tokenizer.to_str(pretty=True))
-    tokenizer.save(str(folder / "tokenizer.json"))
+    for name in NAMES:
+        shutil.copy(write_checkpoint(name, folder) / "tokenizer.json", folder)
 
 
 if __name__ == "__main__":

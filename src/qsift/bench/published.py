@@ -1,7 +1,7 @@
 """What others have published about the models that load by name: the inputs, and the numbers that came out.
 
 Every value stands on the page that its `source` names. The values of the bundled pair are nobody's but ours: torch
-computed them from the bundled files, in benchmarks/models/demo_values.py, which writes demo.json.
+computed them from the bundled files, in benchmarks/demo/values.py, which writes demo.json.
 """
 
 from __future__ import annotations
