@@ -43,7 +43,7 @@ TEXTS = {"demo": 400, "random": 24}
 """Questions, and as many documents; for checkpoints as for the demo pair."""
 CANDIDATES = 10
 """Documents that the reranker sorts for each question."""
-RERANKED = {"demo": 60, "random": 4}
+RERANKED = {"demo": 30, "random": 4}
 RANKED = 50
 """Documents of the exact ranking whose order Kendall's tau compares."""
 DEFAULT = ("off", "f16")
@@ -310,6 +310,7 @@ def main() -> None:
     """Measures, prints and records."""
     parser = command(__doc__, repeat=1)
     parser.add_argument("--models", default="demo", help="demo, random, or EMBEDDING,RERANKER: folders of checkpoints")
+    parser.add_argument("--task", choices=get_args(Task), help="default: both")
     parser.add_argument("--quants", default=",".join(QUANTS[1:]), help="beside f32")
     parser.add_argument("--accel", default="bf16,int8", help="modes of the accelerator, where it is installed")
     parser.add_argument("--card", type=Path, help="where to write the tables for a model card")
@@ -319,6 +320,8 @@ def main() -> None:
     tables = []
     with tempfile.TemporaryDirectory() as scratch:
         for name, task, source in sources(options.models, Path(scratch)):
+            if options.task not in (None, task):
+                continue
             print(f"{name}, {task}", flush=True)
             measurement = Measurement(name, task, modes, options.repeat)
             for made in files(source, task, Path(scratch), options.quants.split(",")):

@@ -216,7 +216,7 @@ def test_small_files_of_the_adapter_win_and_the_config_is_the_bases(tmp_path: Pa
     keys = gguf_keys(path)
     assert path.name == "Tuned-1B-Q8_0.gguf" and keys["general.name"] == "Tuned-1B"
     assert "<mine>" in keys["tokenizer.ggml.tokens"]
-    assert ModelFile.open(path).manifest.instruction == "Find it"
+    assert ModelFile.open(path).manifest.prompts.instruction == "Find it"
     # PEFT's card names the base by its path on the machine of the training, which is nobody's business.
     assert str(tmp_path) in (adapter / "README.md").read_text()
     assert not [key for key, value in keys.items() if str(tmp_path) in str(value)]

@@ -17,7 +17,7 @@ CARRIED = {
     path.relative_to(ROOT).as_posix(): f"{package}/{path.relative_to(ROOT / folder).as_posix()}"
     for folder, package in {"src/qsift": "qsift", "convert": "qsift/convert"}.items()
     for path in (ROOT / folder).rglob("*")
-    if path.suffix in {".py", ".gguf", ".typed"}
+    if path.is_file() and path.suffix != ".pyc"
 }
 EACH_ROOM = (
     "import qsift, qsift.convert, qsift.hub, qsift.documents, qsift.search, qsift.bench, qsift.cli, qsift.server\n"
