@@ -141,27 +141,35 @@ def by_quant() -> None:
     table(heads, lines, next(iter(compared.values())))
 
 
-def losses(models: str, task: str) -> None:
-    """What each quant loses beside F32 of the same checkpoint, as it runs where nothing is set."""
-    found = _losses(models, task, accel="off", cache_type="f16")
-    has_meaning = found[0]["ndcg"] is not None
-    lines = []
-    for row in found:
-        cells = [f"{row['loss']:.5f}", f"{row['worst']:.4f}", f"{row['tau']:.3f}"]
-        cells += [f"{row['ndcg']:.3f}"] if has_meaning else []
-        cells += [f"{row['recall']:.3f}"] if row["recall"] is not None else []
-        name = f"{row['quant']}, importance-weighted" if row["imatrix"] else row["quant"]
-        lines.append((name, f"{row['nbytes'] / 1e6:,.1f} MB", f"{row['tokens_per_second']:,.0f}", *cells))
-    what = "1 − cosine" if task == "embed" else "change of P(yes)"
-    heads = ["", "file", "tokens a second", f"{what}, mean", "largest", "Kendall's tau"]
-    heads += ["nDCG@10"] if has_meaning else []
-    heads += ["recall@10"] if found[0]["recall"] is not None else []
-    table(heads, lines, found[-1])
+def embedding_losses() -> None:
+    """What each quant of the demo embedder loses beside F32, as it runs where nothing is set."""
+    _table_of_losses("embed")
 
 
-def losses_by_engine(models: str, task: str) -> None:
+def reranking_losses() -> None:
+    """The same for the demo reranker."""
+    _table_of_losses("rerank")
+
+
+def what_an_imatrix_gains() -> None:
+    """In how many quants the importance matrix makes the loss smaller, for both models, and where it does not."""
+    parts = []
+    for task, what in (("embed", "1 − cosine"), ("rerank", "change of P(yes)")):
+        found = {(row["quant"], row["imatrix"]): row for row in _losses(task, accel="off", cache_type="f16")}
+        pairs = {
+            quant: (found[quant, False]["loss"], row["loss"]) for (quant, weighed), row in found.items() if weighed
+        }
+        worse = [quant for quant, (plain, weighed) in pairs.items() if weighed >= plain]
+        but = f" (not {', '.join(worse)})" if worse else ""
+        parts.append(
+            f"the mean {what} is smaller with the matrix in {len(pairs) - len(worse)} of {len(pairs)} quants{but}"
+        )
+    sentence(f"On these texts, none of which is among those that the matrix was measured on, {'; '.join(parts)}.")
+
+
+def losses_by_engine() -> None:
     """What the accelerator's modes and the types of cache add to what the quants lose."""
-    every = _losses(models, task)
+    every = _losses("embed")
     kinds = [("off", "f16"), ("bf16", "f16"), ("int8", "f16"), ("off", "q8_0"), ("off", "f32")]
     lines = []
     for first in (row for row in every if (row["accel"], row["cache_type"]) == kinds[0]):
@@ -174,9 +182,9 @@ def losses_by_engine(models: str, task: str) -> None:
     table(heads, lines, every[-1])
 
 
-def losses_by_vector(models: str) -> None:
+def losses_by_vector() -> None:
     """nDCG@10 of each precision and width of the vectors, by quant."""
-    every = rows("quants", models=models, task="embed", accel="off", cache_type="f16", imatrix=False)
+    every = rows("quants", models="demo", task="embed", accel="off", cache_type="f16", imatrix=False)
     shapes = list(dict.fromkeys((row["precision"], row["width"]) for row in every))
     lines = []
     for quant in dict.fromkeys(row["quant"] for row in every):
@@ -185,12 +193,12 @@ def losses_by_vector(models: str) -> None:
     table(("nDCG@10", *(f"{precision}, {width}" for precision, width in shapes)), lines, every[-1])
 
 
-def losses_picture(models: str) -> None:
+def losses_picture() -> None:
     """What is lost against the size of the file, for both models, in SVG: lower and further left is better."""
     for place, (task, title) in enumerate(
         (("embed", "embedder: 1 − cosine"), ("rerank", "reranker: change of P(yes)"))
     ):
-        found = [row for row in _losses(models, task, accel="off", cache_type="f16") if row["loss"] > 1e-6]
+        found = [row for row in _losses(task, accel="off", cache_type="f16") if row["loss"] > 1e-6]
         _points(found, title, left=20 + 380 * place)
 
 
@@ -438,9 +446,27 @@ def _by_workload(beginning: str, sizes: Sequence[int], head: str, show: Callable
     table((head, *(f"{size:,}" for size in sizes)), lines, row)
 
 
-def _losses(models: str, task: str, **wanted: Any) -> list[Row]:
+def _table_of_losses(task: str) -> None:
+    """Prints a line for each file."""
+    found = _losses(task, accel="off", cache_type="f16")
+    has_meaning = found[0]["ndcg"] is not None
+    lines = []
+    for row in found:
+        cells = [f"{abs(row['loss']):.5f}", f"{abs(row['worst']):.4f}", f"{row['tau']:.3f}"]
+        cells += [f"{row['ndcg']:.3f}"] if has_meaning else []
+        cells += [f"{row['recall']:.3f}"] if row["recall"] is not None else []
+        name = f"{row['quant']}, importance-weighted" if row["imatrix"] else row["quant"]
+        lines.append((name, f"{row['nbytes'] / 1e6:,.1f} MB", f"{row['tokens_per_second']:,.0f}", *cells))
+    what = "1 − cosine" if task == "embed" else "change of P(yes)"
+    heads = ["", "file", "tokens a second", f"{what}, mean", "largest", "Kendall's tau"]
+    heads += ["nDCG@10"] if has_meaning else []
+    heads += ["recall@10"] if found[0]["recall"] is not None else []
+    table(heads, lines, found[-1])
+
+
+def _losses(task: str, **wanted: Any) -> list[Row]:
     """Returns the newest row of each file and engine, of whole vectors in float32 where there are vectors."""
-    every = rows("quants", models=models, task=task, **wanted)
+    every = rows("quants", models="demo", task=task, **wanted)
     full = [row for row in every if row["precision"] in (None, "float32")]
     width = max((row["width"] or 0 for row in full), default=0)
     kinds = ("quant", "imatrix", "accel", "cache_type")

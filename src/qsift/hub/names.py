@@ -18,7 +18,8 @@ from qsift.errors import UnknownModelError
 from qsift.models import SPECS, ModelSpec
 
 DEFAULT_QUANT = "q8_0"
-"""The quant of a name without one. It is the same on every machine, so that a name means the same vectors."""
+"""The quant of a name without one: of those under 16 bits it loses least (docs/quants.md). It is the same on every
+machine, so that a name means the same vectors."""
 
 _NAME = re.compile(r"(?P<repo>(?:[\w.-]+/)?[\w.-]+)(?::(?P<quant>\w+))?", re.ASCII)
 _KNOWN = {key.lower(): spec for spec in SPECS.values() for key in (spec.name, spec.repo or spec.name)}
