@@ -475,17 +475,23 @@ def _losses(task: str, **wanted: Any) -> list[Row]:
 
 
 def _points(found: Sequence[Row], title: str, left: int) -> None:
-    """Prints a part of an SVG: a point for each file, its size to the right and its loss, in powers of ten, upwards."""
-    sizes = [row["nbytes"] for row in found]
-    powers = [log10(row["loss"]) for row in found]
-    print(f'<text x="{left}" y="18" font-size="14" font-weight="600" fill="#6b7280">{escape(title)}</text>')
-    for row, size, power in zip(found, sizes, powers, strict=True):
-        x = left + 20 + 240 * (log10(size) - log10(min(sizes))) / (log10(max(sizes)) - log10(min(sizes)))
-        y = 290 - 240 * (power - min(powers)) / (max(powers) - min(powers))
+    """Prints a part of an SVG: a point for each file, its size to the right and its loss upwards, both by powers."""
+    sizes, powers = ([log10(row[name]) for row in found] for name in ("nbytes", "loss"))
+
+    def share(value: float, values: Sequence[float]) -> float:
+        return (value - min(values)) / (max(values) - min(values))
+
+    print(f'<text x="{left}" y="18" font-size="15" font-weight="600" fill="#6b7280">{escape(title)}</text>')
+    lowest = 24.0
+    for row in sorted(found, key=lambda row: -row["loss"]):
+        x, y = left + 8 + 150 * share(log10(row["nbytes"]), sizes), 316 - 276 * share(log10(row["loss"]), powers)
+        # The names stand in a column, none upon another.
+        lowest = max(y, lowest + 15)
         colour = "#0b8f68" if row["imatrix"] else "#9ca3af"
+        told = f"{row['quant']}, {row['nbytes'] / 1e6:.1f} MB: {row['loss']:.2g}"
+        print(f'<path d="M{x:.1f} {y:.1f} L{left + 190} {lowest:.1f}" stroke="{colour}" stroke-opacity="0.4"/>')
         print(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
-        told = f"{row['quant']} {size / 1e6:.1f} MB {row['loss']:.4f}"
-        print(f'<text x="{x + 7:.1f}" y="{y + 4:.1f}" font-size="10" fill="#6b7280">{escape(told)}</text>')
+        print(f'<text x="{left + 195}" y="{lowest + 4:.1f}" font-size="11" fill="#6b7280">{escape(told)}</text>')
 
 
 def _bars(values: Sequence[tuple[str, float]], title: str) -> None:

@@ -94,7 +94,7 @@ def test_an_unfit_ready_made_file_is_replaced_by_a_conversion(
     folder = publish(hub, tmp_path / "source", EMBEDDING)
     hub.add("Qwen/Qwen3-Embedding-0.6B-GGUF", {"Qwen3-Embedding-0.6B-Q8_0.gguf": b"GGUF, but no more than that"})
     check(EMBEDDING, folder)
-    assert "is of no use, so it is converted here" in caplog.text
+    assert "is of no use, so a conversion has to take its place" in caplog.text
     assert [name for name in files_in(tmp_path) if name.endswith("gguf")] == [
         name for name in files_in(tmp_path) if name.startswith("qsift/") and name.endswith("gguf")
     ]

@@ -87,7 +87,9 @@ def test_a_ready_made_file_that_gives_other_numbers_is_converted_instead(
     path = pull(EMBEDDING)[0]
     assert path.read_bytes() == convert(folder, tmp_path / "right.gguf")[0].read_bytes()
     [sentence] = [record.getMessage() for record in caplog.records if record.name == "qsift.pull"]
-    assert sentence.startswith(f"{FILE} of {READY} is of no use, so it is converted here: It is not what Qwen/Qwen3-")
+    assert sentence.startswith(
+        f"{FILE} of {READY} is of no use, so a conversion has to take its place: It is not what Qwen/Qwen3-"
+    )
     assert said in sentence
     assert not [name for name in files_in(tmp_path / "huggingface") if name.endswith((".gguf", ".json"))]
     [record] = [record for shelf in shelves() for record in shelf.records()]

@@ -194,7 +194,7 @@ class _Work:
                     file.require(self.name.spec.task)
                 facts = compare(file, originals[snapshot.repo], self._fetch, what=what, task=self._known_task)
             except ModelFileError as error:
-                logger.warning("%s is of no use, so it is converted here: %s", what, error.reason)
+                logger.warning("%s is of no use, so a conversion has to take its place: %s", what, error.reason)
                 unfit.append(quant)
             else:
                 ours = name in self.shelf.fetched().get(_label(snapshot), ())
