@@ -8,6 +8,7 @@ them.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -64,7 +65,9 @@ def find_rerank_template(folder: Path, config: Config, vocabulary: Vocabulary) -
 def _settings(folder: Path) -> Mapping[str, Any]:
     """Returns what sentence-transformers was told about the input; empty where the checkpoint is not of its making."""
     place = module_folder(folder, "Transformer")
-    settings = read_json_object(place / _SETTINGS) if place and (place / _SETTINGS).exists() else {}
+    settings: Mapping[str, Any] = {}
+    if place is not None and os.path.exists(place / _SETTINGS):  # unlike Path.exists, it takes any nonsense
+        settings = read_json_object(place / _SETTINGS)
     if settings.get("do_lower_case"):
         raise ConversionError([f"{_SETTINGS} sets do_lower_case, which a GGUF cannot carry."])
     return settings

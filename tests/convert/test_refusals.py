@@ -380,6 +380,17 @@ def places(value: Any, path: tuple = ()) -> list[tuple]:
     return [p for key, inner in chosen for p in ((*path, key), *places(inner, (*path, key)))]
 
 
+@pytest.mark.parametrize("task", ["embed", "rerank"])
+def test_a_module_in_a_place_that_no_file_system_has_is_a_module_without_settings(tmp_path: Path, task: str) -> None:
+    folder = write_checkpoint(tmp_path / "m", task=task)
+    change_json(folder / "modules.json", lambda modules: [module.update(path="1" * 5000) for module in modules])
+    if task == "embed":
+        with pytest.raises(ConversionError, match="1_Pooling|names the pooling"):
+            convert(folder, tmp_path)
+    else:
+        assert convert(folder, tmp_path)
+
+
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_no_odd_value_in_a_json_file_escapes_as_another_error(tmp_path_factory: Any, data: st.DataObject) -> None:

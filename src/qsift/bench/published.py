@@ -88,7 +88,23 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
     ),
     "qwen3-embedding-4b": (_cosines("4B", 0.7534, 0.1147, 0.0320, 0.6258),),
     "qwen3-embedding-8b": (_cosines("8B", 0.7493, 0.0751, 0.0880, 0.6318),),
-    "qwen3-reranker-0.6b": (_differences("0.6B", 7.625, -11.375),),
+    "qwen3-reranker-0.6b": (
+        _differences("0.6B", 7.625, -11.375),
+        # float32, with the model's own prompt; sentence-transformers allows 0.01.
+        Published(
+            "differences",
+            (-3.1093, 7.1204, -0.3788, 3.5416),
+            "https://github.com/huggingface/sentence-transformers/blob/main/tests/cross_encoder/test_pretrained.py",
+            ("Which planet is known as the Red Planet?",),
+            (
+                "Venus is often called Earth's twin because of its similar size and proximity.",
+                "Mars, known for its reddish appearance, is often referred to as the Red Planet.",
+                "Jupiter, the largest planet in our solar system, has a prominent red spot.",
+                "Saturn, famous for its rings, is sometimes mistaken for the Red Planet.",
+            ),
+            rounding=0.01,
+        ),
+    ),
     "qwen3-reranker-4b": (_differences("4B", 6.4375, -14.375),),
     "qwen3-reranker-8b": (_differences("8B", 5.0625, -14.25),),
 }
