@@ -385,7 +385,7 @@ def test_a_module_in_a_place_that_no_file_system_has_is_a_module_without_setting
     folder = write_checkpoint(tmp_path / "m", task=task)
     change_json(folder / "modules.json", lambda modules: [module.update(path="1" * 5000) for module in modules])
     if task == "embed":
-        with pytest.raises(ConversionError, match="1_Pooling|names the pooling"):
+        with pytest.raises(ConversionError, match="names the pooling in"):
             convert(folder, tmp_path)
     else:
         assert convert(folder, tmp_path)
