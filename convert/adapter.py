@@ -17,7 +17,7 @@ import numpy as np
 
 from .adapter_config import MERGE_ELSEWHERE, AdapterConfig
 from .checkpoint import FixedRows, Rows, StoredTensor, listed, open_file, pickle_problem
-from .config import Config
+from .config import CLASSIFIER, Config
 from .tensors import EMBEDDING, HEAD, SCORE, by_short_name
 from qsift.errors import ConversionError
 from qsift.models import weights
@@ -134,7 +134,7 @@ def merge(
         merged.setdefault(HEAD, tensors[EMBEDDING])
         config = replace(config, tie_word_embeddings=False)
     if _WHOLE in (changes["score"].parts if "score" in changes else ()):
-        config = replace(config, architecture="Qwen3ForSequenceClassification")
+        config = replace(config, architecture=CLASSIFIER)
     for module, change in changes.items():
         name = f"{module}.weight"
         before = merged.get(name, change.parts.get(_WHOLE, change.parts.get(_BASE)))

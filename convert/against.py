@@ -23,10 +23,8 @@ from .rerank_template import find_rerank_template
 from .vocab import CONTROL, UNUSED, USER_DEFINED, Vocabulary
 from qsift.errors import ConversionError, ModelFileError
 from qsift.models import (
-    END_OF_TEXT,
     HEAD_WEIGHT,
     POOLING_LAST,
-    RELEASED_PROMPTS,
     RERANK_TEMPLATES,
     Header,
     ModelFile,
@@ -214,17 +212,15 @@ def _special_tokens(header: Header, vocabulary: Vocabulary, task: Task) -> Itera
 
 
 def _prompts(file: ModelFile, prompts: Prompts, end_token: str) -> Iterator[Difference]:
-    manifest = file.manifest
-    found = manifest.prompts if manifest and manifest.prompts else RELEASED_PROMPTS
+    found = file.prompts
     for name in dict.fromkeys((*found.texts, *prompts.texts)):
         ours, due = found.texts.get(name), prompts.texts.get(name)
         if ours != due:
             yield Difference(f"Its prompt {name!r} is {ours!r}; the model's is {due!r}.")
     if found.default != prompts.default:
         yield Difference(f"Its default prompt is {found.default!r}; the model's is {prompts.default!r}.")
-    end = END_OF_TEXT if manifest is None or manifest.end_token is None else manifest.end_token
-    if end != end_token:
-        ours, due = (repr(text) if text else "no token" for text in (end, end_token))
+    if file.end_token != end_token:
+        ours, due = (repr(text) if text else "no token" for text in (file.end_token, end_token))
         yield Difference(f"Its texts end with {ours}; the model's end with {due}.")
 
 

@@ -14,7 +14,8 @@ from typing import Any
 from qsift.errors import ConversionError
 from qsift.models import Shape
 
-ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3Model", "Qwen3ForSequenceClassification")
+CLASSIFIER = "Qwen3ForSequenceClassification"
+ARCHITECTURES = ("Qwen3ForCausalLM", "Qwen3Model", CLASSIFIER)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .config import Config, read_json, read_json_object
+from .config import CLASSIFIER, Config, read_json, read_json_object
 from qsift.errors import ConversionError
 from qsift.models import RELEASED_PROMPTS, TASKS, Prompts, Task
 
@@ -56,7 +56,7 @@ def stated_task(folder: Path, config: Config) -> Task | None:
 
 def _evidence(folder: Path, config: Config) -> tuple[dict[str, Task], list[str]]:
     evidence: dict[str, Task] = {}
-    if config.architecture == "Qwen3ForSequenceClassification":
+    if config.architecture == CLASSIFIER:
         evidence["the architecture in config.json"] = "rerank"
     if not (folder / "modules.json").exists():
         return evidence, []

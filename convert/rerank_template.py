@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .chat_template import ChatTemplate, TemplateProblem
-from .config import Config, read_json_object
+from .config import CLASSIFIER, Config, read_json_object
 from .evidence import module_folder
 from .vocab import CONTROL, Vocabulary
 from qsift.errors import ConversionError
@@ -207,7 +207,7 @@ def _in_tokens(template: RerankTemplate, config: Config, vocabulary: Vocabulary)
     for place, part in enumerate(template.parts):
         parts += (part,) if place % 2 else split_controls(part, controls)
     padding = config.raw.get("pad_token_id")
-    if config.architecture == "Qwen3ForSequenceClassification" and isinstance(padding, int):
+    if config.architecture == CLASSIFIER and isinstance(padding, int):
         # transformers reads a classifier's score at the last token that is no padding.
         while len(parts) > 2 and parts[-1] == "" and parts[-2] == vocabulary.tokens[padding]:
             del parts[-2:]

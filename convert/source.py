@@ -12,11 +12,11 @@ from typing import TypeVar
 from .adapter import merge
 from .adapter_config import AdapterConfig, place_problem, refuse_adapter
 from .checkpoint import FixedRows, Rows, open_tensors
-from .config import Config
+from .config import CLASSIFIER, Config
 from .evidence import find_prompts, find_task, score_token_ids
 from .metadata import model_name
 from .rerank_template import find_rerank_template
-from .tensors import CLASSIFIER, Tensor, classifier_labels, map_tensors, rerank_head
+from .tensors import Tensor, classifier_labels, map_tensors, rerank_head
 from .vocab import Vocabulary
 from qsift.errors import ConversionError
 from qsift.models import (

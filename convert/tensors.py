@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .checkpoint import Rows, listed
-from .config import Config
+from .config import CLASSIFIER, Config
 from qsift.errors import ConversionError
 from qsift.models import weights
 
-CLASSIFIER = "Qwen3ForSequenceClassification"
 EMBEDDING, HEAD, SCORE = "embed_tokens.weight", "lm_head.weight", "score.weight"
 
 

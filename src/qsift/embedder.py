@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine import Engine, EngineOptions, TokenIds, load_engine
-from .models import END_OF_TEXT, MIN_DIM, RELEASED_PROMPTS, EmbedTemplate, ModelFile, Prompt
+from .models import EmbedTemplate, ModelFile, Prompt
 from .text import (
     Encoded,
     LoadedModel,
@@ -67,10 +67,7 @@ class Embedder(LoadedModel):
     def __init__(self, engine: Engine, tokenizer: Tokenizer, file: ModelFile) -> None:
         """Wraps an engine that gives hidden states; `load` makes one."""
         super().__init__(engine, tokenizer, file, n_outputs=file.width)
-        manifest = file.manifest
-        self.prompts = manifest.prompts if manifest and manifest.prompts else RELEASED_PROMPTS
-        self._end = END_OF_TEXT if manifest is None or manifest.end_token is None else manifest.end_token
-        self._min_dim = min(manifest.min_dim if manifest and manifest.min_dim else MIN_DIM, file.width)
+        self.prompts = file.prompts
 
     @classmethod
     def load(cls, model: str | os.PathLike[str], *, options: EngineOptions | None = None) -> Embedder:
@@ -228,14 +225,14 @@ class Embedder(LoadedModel):
         if prompt is not None and prompt_name is not None:
             warnings.warn(f"prompt and prompt_name are both given; the prompt {prompt!r} is taken.", stacklevel=4)
         own, users = self.prompts.before(name=prompt_name, prompt=prompt, instruction=instruction)
-        return self._encoder.template(own, users, self._end)
+        return self._encoder.template(own, users, self.file.end_token)
 
     def _finish(
         self, truncate_dim: int | None, normalized: bool, precision: Precision
     ) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
         """Returns what makes vectors of hidden states: it cuts, then normalises, then quantises."""
         check_precision(precision)
-        dim = check_dim(truncate_dim, width=self.width, min_dim=self._min_dim)
+        dim = check_dim(truncate_dim, width=self.width, min_dim=self.file.min_dim)
 
         def finish(rows: NDArray[np.float32]) -> NDArray[Any]:
             cut = rows[:, :dim]
@@ -249,7 +246,7 @@ class Embedder(LoadedModel):
             raise ValueError(
                 f"Text {index} holds the token id {outside[0]}; this model's ids go from 0 to {self.file.n_vocab - 1}."
             )
-        end = self._encoder.encode(Prompt("", "", self._end)).ids
+        end = self._encoder.encode(Prompt("", "", self.file.end_token)).ids
         return ids[:-1] if len(end) and np.array_equal(ids[-1:], end) else ids
 
 

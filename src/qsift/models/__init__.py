@@ -27,5 +27,5 @@ from .prompts import (
 )
 from .quants import BLOCKS, SCHEMES, checked_quants, encoded_bytes, largest_share
 from .sizes import checkpoint_bytes, gguf_bytes, typed_weights, weight_bytes
-from .specs import MIN_DIM, SPECS, TASKS, ModelSpec, Shape, Task
+from .specs import SPECS, TASKS, ModelSpec, Shape, Task
 from .weights import HEAD_WEIGHT, weights

@@ -14,7 +14,8 @@ from typing import Literal
 from .gguf_header import Header, read_header
 from .gguf_problems import problems
 from .manifest import POOLING_LAST, POOLING_RANK, Manifest
-from .specs import SPECS, Task
+from .prompts import END_OF_TEXT, RELEASED_PROMPTS, Prompts
+from .specs import MIN_DIM, SPECS, Task
 from .weights import HEAD_WEIGHT
 from qsift.errors import ModelFileError
 
@@ -66,6 +67,22 @@ class ModelFile:
         """What to know before using it; None where there is nothing to say."""
         spec = SPECS.get(self.name.lower())
         return spec.note if spec else None
+
+    @property
+    def prompts(self) -> Prompts:
+        """What stands before texts to embed; Qwen3-Embedding's own where the file does not say."""
+        return self.manifest.prompts if self.manifest and self.manifest.prompts else RELEASED_PROMPTS
+
+    @property
+    def end_token(self) -> str:
+        """What ends a text to embed, "" for nothing; Qwen3-Embedding's own where the file does not say."""
+        own = self.manifest.end_token if self.manifest else None
+        return END_OF_TEXT if own is None else own
+
+    @property
+    def min_dim(self) -> int:
+        """The smallest width that vectors may be cut to."""
+        return min((self.manifest.min_dim if self.manifest else None) or MIN_DIM, self.width)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ModelFile:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, cast
 
 from qsift.errors import SearchIndexError
-from qsift.models import MIN_DIM, ModelFile
+from qsift.models import ModelFile
 from qsift.text import check_dim
 
 FORMAT = 1
@@ -71,13 +71,12 @@ class Settings:
             TypeError, ValueError: a width out of range.
             ModelFileError: the model's file is gone.
         """
-        smallest = min(file.manifest.min_dim if file.manifest and file.manifest.min_dim else MIN_DIM, file.width)
         return cls(
             format=FORMAT,
             model=file.name,
             quant=file.quant,
             fingerprint=file.fingerprint(),
-            width=check_dim(options.truncate_dim, width=file.width, min_dim=smallest),
+            width=check_dim(options.truncate_dim, width=file.width, min_dim=file.min_dim),
             precision=options.precision or "float32",
             max_tokens=256 if options.max_tokens is None else options.max_tokens,
             overlap=32 if options.overlap is None else options.overlap,
