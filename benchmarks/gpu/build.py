@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -110,7 +111,14 @@ def build(options: argparse.Namespace) -> None:
 def _run(command: list[str], seconds: float, environment: dict[str, str]) -> None:
     print(" ".join(command), flush=True)
     program = shutil.which(command[0], path=environment["PATH"]) or command[0]
-    subprocess.run([program, *command[1:]], env=environment, timeout=max(seconds, 1), check=True)
+    process = subprocess.Popen([program, *command[1:]], env=environment, start_new_session=True)
+    try:
+        code = process.wait(max(seconds, 1))
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # with all the compilers
+        raise
+    if code:
+        raise subprocess.CalledProcessError(code, command[:3])
 
 
 def copy_libraries(built: Path, site: Path) -> None:

@@ -32,6 +32,7 @@ from models.random_weights import checkpoint, gguf
 from numpy.typing import NDArray
 
 from qsift import Embedder, EngineOptions, Reranker
+from qsift.engine import extra_buffers
 from qsift.engine.llama import context as context_module
 from qsift.engine.llama import engine as engine_module
 from qsift.engine.llama.library import build_info, library, supports_gpu
@@ -374,7 +375,7 @@ def single_phase(run: Run) -> None:
     for quant in ("f16", "q8_0"):
         with run.guarded(quant), Memory() as memory:
             file = ModelFile.open(run.path(quant))
-            model = LlamaModel(file, run.engine_options(), extra_buffers=True)
+            model = LlamaModel(file, run.engine_options(), extra_buffers=extra_buffers(run.engine_options()))
             pooling = library().LLAMA_POOLING_TYPE_LAST
             engine = SinglePhase(model, pooling=pooling, width=file.width, threads=4, longest=512)
             engine.decode(work.ids[:8])
@@ -459,8 +460,8 @@ def sweep(run: Run, quant: str) -> None:
 
 
 GROUPS: dict[str, tuple[Callable[[Run], None], float]] = {
-    "device": (device, 40),
     "models": (models, 150),
+    "device": (device, 40),
     "reference": (reference, 60),
     **{f"parity-{quant}": (partial(parity, quant=quant), 40) for quant in QUANTS},
     "parity-rerank": (rerank_parity, 30),
