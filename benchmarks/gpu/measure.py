@@ -59,7 +59,7 @@ class Run:
             self.mended += data
             original(context, data=data)
 
-        context_module.Context.empty = empty  # type: ignore[method-assign]
+        context_module.Context.empty = empty  # type: ignore[method-assign, assignment]
 
     def write(self, name: str, **figures: Any) -> None:
         """Prints a row and appends it to the file."""
@@ -76,7 +76,7 @@ class Run:
     @property
     def is_over(self) -> bool:
         """Whether the time is up."""
-        return time.monotonic() > self.end
+        return bool(time.monotonic() > self.end)
 
     def engine_options(self, **changes: Any) -> EngineOptions:
         """Returns the engine's options for the device."""
@@ -88,7 +88,7 @@ class Run:
 
     def count(self, texts: int) -> int:
         """Returns how many texts a workload has at this scale."""
-        return max(2, round(texts * self.options.scale))
+        return max(2, int(texts * self.options.scale))
 
     def workload(self, name: str) -> Texts:
         """Returns the texts of a workload: large ones, for a GPU."""
@@ -321,7 +321,7 @@ def demo(run: Run) -> None:
     from qsift.bench import check_finite, check_published
 
     for name, loader in (("demo-embedding", Embedder), ("demo-reranker", Reranker)):
-        with run.guarded(name), loader.load(name, options=run.engine_options()) as model:  # type: ignore[attr-defined]
+        with run.guarded(name), loader.load(name, options=run.engine_options()) as model:
             for check in [*check_published(model), check_finite(model)]:
                 run.write(name, check=check.name, off=check.off, tolerance=check.tolerance, passed=check.passed)
 
