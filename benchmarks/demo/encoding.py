@@ -17,6 +17,9 @@ from torch.nn.functional import normalize
 from .model import Qwen3
 from qsift.models import END_OF_TEXT, RELEASED_PROMPTS, RERANK_LABELS, RERANK_TEMPLATES
 
+Tokens = Sequence[int] | np.ndarray
+"""Token ids of a text."""
+
 
 class Encoder:
     """Our vocabulary and the prompts.
@@ -65,12 +68,28 @@ class Encoder:
         prompt = RERANK_TEMPLATES["card"].prompt("", "")
         return self.ids([prompt.head])[0] + self.ids([prompt.body.partition("<Query>:")[0] + "<Query>:"])[0]
 
-    def pairs(self, queries: Sequence[str], documents: Sequence[str], *, most: int) -> list[list[int]]:
-        """Returns the ids of rerank prompts after `rerank_start`; at most ``most`` before the tail."""
-        prompts = [RERANK_TEMPLATES["card"].prompt(*pair) for pair in zip(queries, documents, strict=True)]
-        head, tail = self.ids([prompts[0].head])[0], self.ids([prompts[0].tail])[0]
-        bodies = _without(self.rerank_start[len(head) :], self.ids([prompt.body for prompt in prompts]))
-        return [ids[:most] + tail for ids in bodies]
+    @cached_property
+    def rerank_tail(self) -> list[int]:
+        """What every rerank prompt ends with."""
+        return self.ids([RERANK_TEMPLATES["card"].prompt("", "").tail])[0]
+
+    def asked(self, queries: Sequence[str]) -> list[np.ndarray]:
+        """Returns the ids of queries in a rerank prompt: what stands between `rerank_start` and the document."""
+        head = len(self.ids([RERANK_TEMPLATES["card"].prompt("", "").head])[0])
+        bodies = [RERANK_TEMPLATES["card"].prompt(query, "").body.rstrip(" ") for query in queries]
+        return _compact(_without(self.rerank_start[head:], self.ids(bodies)))
+
+    def told(self, documents: Sequence[str]) -> list[np.ndarray]:
+        """Returns the ids of documents in a rerank prompt; `rerank_tail` follows."""
+        return _compact(self.ids([f" {document}" for document in documents]))
+
+    def prompt(self, asked: np.ndarray, told: np.ndarray, most: int) -> np.ndarray:
+        """Returns a rerank prompt after `rerank_start`; at most ``most`` tokens before the tail."""
+        return np.concatenate((np.concatenate((asked, told))[:most], self.rerank_tail))
+
+
+def _compact(texts: list[list[int]]) -> list[np.ndarray]:
+    return [np.array(text, np.uint16) for text in texts]
 
 
 def _without(start: list[int], found: list[list[int]]) -> list[list[int]]:
@@ -80,16 +99,16 @@ def _without(start: list[int], found: list[list[int]]) -> list[list[int]]:
     return [ids[len(start) :] for ids in found]
 
 
-def padded(sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(sequences: Sequence[Tokens], device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
     """Returns the ids (n, longest), padded with 0, and the places of the last tokens (n,)."""
     lengths = [len(sequence) for sequence in sequences]
     ids = np.zeros((len(sequences), max(lengths)), np.int64)
     for row, sequence in zip(ids, sequences, strict=True):
         row[: len(sequence)] = sequence
-    return torch.from_numpy(ids), torch.tensor(lengths) - 1
+    return torch.from_numpy(ids).to(device), torch.tensor(lengths, device=device) - 1
 
 
-def batches(sequences: Sequence[Sequence[int]], tokens: int) -> Iterator[list[int]]:
+def batches(sequences: Sequence[Tokens], tokens: int) -> Iterator[list[int]]:
     """Yields indices of sequences, shortest first, in runs of at most ``tokens`` tokens with padding."""
     batch: list[int] = []
     for i in sorted(range(len(sequences)), key=lambda i: len(sequences[i])):
@@ -101,13 +120,14 @@ def batches(sequences: Sequence[Sequence[int]], tokens: int) -> Iterator[list[in
         yield batch
 
 
-def states(model: Qwen3, start: Sequence[int], sequences: Sequence[Sequence[int]], *, tokens: int = 8192) -> np.ndarray:
+def states(model: Qwen3, start: Sequence[int], sequences: Sequence[Tokens]) -> np.ndarray:
     """Returns the final states of the sequences' last tokens: float32 (n, width), in the given order."""
     out = np.empty((len(sequences), model.shape.hidden_size), np.float32)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    device = model.embed_tokens.weight.device
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
         before = model.cache(start) if start else None
-        for rows in batches(sequences, tokens):
-            out[rows] = model(*padded([sequences[i] for i in rows]), before).numpy()
+        for rows in batches(sequences, 8192 if device.type == "cpu" else 1 << 18):
+            out[rows] = model(*padded([sequences[i] for i in rows], device), before).cpu().numpy()
     return out
 
 
@@ -120,11 +140,9 @@ def embed(
     return normalize(torch.from_numpy(states(model, start, sequences)), dim=1).numpy()
 
 
-def logits(
-    model: Qwen3, encoder: Encoder, queries: Sequence[str], documents: Sequence[str], *, most: int
-) -> np.ndarray:
-    """Returns l_yes - l_no of each pair, (n,) float32."""
-    found = states(model, encoder.rerank_start, encoder.pairs(queries, documents, most=most))
-    yes, no = model.embed_tokens.weight.detach()[encoder.labels].numpy()
+def logits(model: Qwen3, encoder: Encoder, prompts: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns l_yes - l_no of each of `Encoder.prompt`'s, (n,) float32."""
+    found = states(model, encoder.rerank_start, prompts)
+    yes, no = model.embed_tokens.weight.detach()[encoder.labels].cpu().numpy()
     scores: np.ndarray = found @ (yes - no)
     return scores

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import torch
 from models.checkpoints import Shape, write_evidence
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import rms_norm, silu
+from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 
 KeysAndValues = tuple[Tensor, Tensor]
 Cache = list[KeysAndValues]
@@ -32,6 +32,8 @@ SHAPE = Shape(
     max_position_embeddings=2048,
 )
 """Of the demo pair; its reranker has a layer more."""
+PARTS = ("embedding.safetensors", "layers.safetensors")
+"""Files of `save_parts`."""
 EPSILON, THETA = 1e-6, 1e6
 """rms_norm_eps and rope_theta of the released models."""
 
@@ -76,9 +78,11 @@ class Attention(nn.Module):
         own = (k, v)
         if before is not None:
             k, v = (torch.cat((old.expand(n, -1, -1, -1), new), dim=2) for old, new in zip(before, own, strict=True))
-        # At these lengths plain products are four times as fast as torch's fused attention with a mask.
-        scores = (q @ k.transpose(2, 3)) * self.head_dim**-0.5 + mask
-        mixed = scores.softmax(-1) @ v
+        if x.is_cuda:
+            mixed = scaled_dot_product_attention(q, k, v, mask)
+        else:  # at these lengths plain products are four times as fast on CPUs as fused attention with a mask
+            scores = (q @ k.transpose(2, 3)) * self.head_dim**-0.5 + mask
+            mixed = scores.softmax(-1) @ v
         mixed = mixed.view(n, self.kv_heads, self.group, length, self.head_dim).permute(0, 3, 1, 2, 4)
         return self.o_proj(mixed.reshape(n, length, -1)), own
 
@@ -146,7 +150,7 @@ class Qwen3(nn.Module):
     def forward_with_sums(self, ids: Tensor, last: Tensor, before: Cache | None = None) -> tuple[Tensor, list[Tensor]]:
         """Returns what `forward` does, and the sums before the first layer and after each at ``last``."""
         sums, _ = self._run(ids, before)
-        found = [x[torch.arange(len(ids)), last].float() for x in sums]
+        found = [x[torch.arange(len(ids), device=ids.device), last].float() for x in sums]
         return self.norm(found[-1]), found
 
     def layer(self, number: int) -> Layer:
@@ -157,15 +161,16 @@ class Qwen3(nn.Module):
 
     def cache(self, ids: Sequence[int]) -> Cache:
         """Returns the keys and values of a beginning that many sequences share."""
-        return self._run(torch.tensor([list(ids)]), None)[1]
+        return self._run(torch.tensor([list(ids)], device=self.cos.device), None)[1]
 
     def _run(self, ids: Tensor, before: Cache | None) -> tuple[list[Tensor], Cache]:
         """Returns the sums before the first layer and after each, and the keys and values."""
         start, length = before[0][0].shape[2] if before else 0, ids.shape[1]
         angles = self.cos[start : start + length], self.sin[start : start + length]
-        later = torch.ones(length, start + length, dtype=torch.bool).triu(start + 1)
+        later = torch.ones(length, start + length, dtype=torch.bool, device=ids.device).triu(start + 1)
         group = self.shape.num_attention_heads // self.shape.num_key_value_heads
-        mask = torch.zeros(later.shape, dtype=torch.bfloat16).masked_fill(later, -torch.inf).repeat(group, 1)
+        mask = torch.zeros(later.shape, dtype=torch.bfloat16, device=ids.device)
+        mask = mask.masked_fill(later, -torch.inf).repeat(group, 1)
         sums, own = [self.embed_tokens(ids).bfloat16()], []
         for i, layer in enumerate(self.layers):
             x, kv = layer(sums[-1], angles, mask, before[i] if before else None)
@@ -200,8 +205,26 @@ def save_checkpoint(model: Qwen3, folder: Path, task: str, tokenizer: str) -> No
     (folder / "tokenizer.json").write_text(tokenizer, "utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Qwen2Tokenizer"}))
     write_evidence(folder, task)
-    weights = {f"model.{name}": value.detach().float().contiguous() for name, value in model.state_dict().items()}
+    weights = {f"model.{name}": value.detach().float().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def save_parts(model: Qwen3, folder: Path) -> None:
+    """Writes the weights alone in float16: the embedding matrix in one file, the layers in another."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().half().cpu().contiguous() for name, value in model.state_dict().items()}
+    for part, of_embedding in zip(PARTS, (True, False), strict=True):
+        found = {name: value for name, value in weights.items() if name.startswith("embed") == of_embedding}
+        save_file(found, folder / f".{part}")
+        (folder / f".{part}").rename(folder / part)
+
+
+def load_parts(folder: Path, layers: int) -> Qwen3:
+    """Returns the model that `save_parts` wrote, in the demo pair's shape with that many layers."""
+    weights = {name: value.float() for part in PARTS for name, value in load_file(folder / part).items()}
+    model = Qwen3(replace(SHAPE, num_hidden_layers=layers), len(weights["embed_tokens.weight"]))
+    model.load_state_dict(weights)
+    return model
 
 
 def load_checkpoint(folder: Path) -> Qwen3:

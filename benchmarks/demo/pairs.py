@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-FIELDS = ("kind", "query", "document", "query_language", "document_language")
+FIELDS = ("kind", "query", "document", "query_language", "document_language", "key")
+PORTABLE = "pairs.jsonl.xz"
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Pairs:
     """All pairs, a list for each field and a flag for those that no model may be trained on.
 
     Attributes:
-        kind, query, document, query_language, document_language: as in `sources.Pair`.
+        kind, query, document, query_language, document_language, key: as in `sources.Pair`.
         held_out: bool (n,).
     """
 
@@ -28,18 +30,21 @@ class Pairs:
     document: list[str]
     query_language: list[str]
     document_language: list[str]
+    key: list[str]
     held_out: np.ndarray
 
     @classmethod
     def read(cls, folder: Path) -> Pairs:
-        """Returns the pairs of ``folder``/pairs.jsonl."""
+        """Returns the pairs of ``folder``/pairs.jsonl, or of the fewer that `portable` wrote."""
+        path = folder / "pairs.jsonl"
         columns: dict[str, list[str]] = {name: [] for name in FIELDS}
         held_out = []
-        for line in (folder / "pairs.jsonl").open(encoding="utf-8"):
-            pair = json.loads(line)
-            for name, column in columns.items():
-                column.append(pair[name])
-            held_out.append(pair["held_out"])
+        with path.open("rb") if path.exists() else lzma.open(folder / PORTABLE) as lines:
+            for line in lines:
+                pair = json.loads(line)
+                for name, column in columns.items():
+                    column.append(pair[name])
+                held_out.append(pair["held_out"])
         return cls(**columns, held_out=np.array(held_out))
 
     @cached_property

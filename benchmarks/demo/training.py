@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,9 +14,9 @@ WARM_UP = 40
 """Steps over which the rate rises."""
 
 
-def rate(step: int, steps: int) -> float:
-    """Returns the share of the learning rate: a short rise, then half a cosine."""
-    return min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.98 * (1 + math.cos(math.pi * step / steps)) / 2)
+def rate(step: int, progress: float) -> float:
+    """Returns the share of the learning rate: a short rise, then half a cosine over ``progress`` from 0 to 1."""
+    return min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
 
 
 def train(
@@ -28,6 +27,8 @@ def train(
     steps: int,
     highest: float,
     every: int = 100,
+    seconds: float = math.inf,
+    after: Callable[[], None] = lambda: None,
 ) -> None:
     """Trains a model in place, in bfloat16 with float32 weights.
 
@@ -35,30 +36,34 @@ def train(
         model: what is trained.
         losses: draws a batch and returns its losses, which are added up.
         score: returns how good the model is, for the line that is printed.
-        steps: batches.
+        steps: batches, at most.
         highest: learning rate.
         every: steps between two lines.
+        seconds: of training with its lines, at most.
+        after: called after each step.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    started = time.perf_counter()
-    seen: list[list[float]] = []
-    for step in range(steps):
+    device = next(model.parameters()).device.type
+    started, step, seen = time.perf_counter(), 0, list[Tensor]()
+    while (progress := max(step / steps, (time.perf_counter() - started) / seconds)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = highest * rate(step, steps)
+            group["lr"] = highest * rate(step, progress)
         if step % every == 0:
             _report(step, started, seen, score())
             seen = []
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16):
             parts = losses()
         optimizer.zero_grad()
-        loss: Any = torch.stack(parts).sum()  # torch leaves `backward` untyped
-        loss.backward()
+        found: Any = torch.stack(parts)  # torch leaves `backward` untyped
+        found.sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        seen.append([part.item() for part in parts])
-    _report(steps, started, seen, score())
+        seen.append(found.detach())
+        after()
+        step += 1
+    _report(step, started, seen, score())
 
 
-def _report(step: int, started: float, seen: list[list[float]], score: str) -> None:
-    means = ", ".join(f"{mean:.3f}" for mean in np.mean(seen, axis=0)) if seen else "-"
+def _report(step: int, started: float, seen: list[Tensor], score: str) -> None:
+    means = ", ".join(f"{mean:.3f}" for mean in torch.stack(seen).mean(0).tolist()) if seen else "-"
     print(f"step {step}, {time.perf_counter() - started:.0f} s, losses {means}, {score}", flush=True)
