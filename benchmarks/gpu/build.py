@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -104,6 +105,7 @@ def build(options: argparse.Namespace) -> None:
     left = options.seconds - (time.monotonic() - start)
     _run(["cmake", "--build", str(options.build), "-j", str(options.jobs)], left, environment)
     copy_libraries(options.build / "bin", options.site)
+    link_cuda(options.build, options.site)
     print(f"built in {time.monotonic() - start:.0f} s with {options.jobs} jobs", flush=True)
     print_slowest(options.build / ".ninja_log")
 
@@ -127,7 +129,18 @@ def copy_libraries(built: Path, site: Path) -> None:
     target.mkdir(exist_ok=True)
     for name in LIBRARIES:
         for path in built.glob(f"lib{name}.so*"):
-            shutil.copyfile(path, target / path.name)
+            (target / path.name).unlink(missing_ok=True)
+            shutil.copy2(path, target / path.name, follow_symlinks=False)
+
+
+def link_cuda(build: Path, site: Path) -> None:
+    """Puts CUDA's own libraries beside ours, which look there: no loader need know where the toolkit lies."""
+    cache = (build / "CMakeCache.txt").read_text()
+    for found in re.findall(r"^CUDA_(?:cudart|cublas|cublasLt)_LIBRARY:FILEPATH=(/.+)$", cache, re.M):
+        stem = Path(found).name
+        for path in Path(found).parent.glob(f"{stem}.[0-9]*"):
+            (place := site / "llama_cpp" / "lib" / path.name).unlink(missing_ok=True)
+            place.symlink_to(path.resolve())
 
 
 def print_slowest(log: Path) -> None:
