@@ -43,7 +43,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         release = f"llama-cpp-python=={version('llama-cpp-python')}"
-        _pip("download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:", "-d", scratch, release)
+        _pip("download", "--no-deps", "--no-binary", "llama-cpp-python", "-d", scratch, release)
         prune(next(Path(scratch).glob("*.tar.gz")), FOLDER / SOURCE)
     platforms = [f"--platform=manylinux{name}_x86_64" for name in ("2014", "_2_17", "_2_28")]
     for name in WHEELS:
