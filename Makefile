@@ -1,6 +1,6 @@
 # make demo   installs qsift into .venv and runs the main job on real text: FILES="a.txt b.md" QUERY="…"
 # make test   the whole test suite        make lint    format, lint and types
-# make accel  the plug-in that runs the blocks with oneDNN (Linux, x86-64), into .venv
+# make accel  the plug-in that runs the blocks faster (Linux, x86-64), into .venv
 # make bench  how fast it is: ARGS="…"    make clean   removes .venv and what was built
 # make docs   all pages into site/        make figures renews their tables and pictures
 # The environment is .venv; nothing has to be activated. A second run installs nothing.

@@ -312,7 +312,7 @@ def main() -> None:
     parser.add_argument("--models", default="demo", help="demo, random, or EMBEDDING,RERANKER: folders of checkpoints")
     parser.add_argument("--task", choices=get_args(Task), help="default: both")
     parser.add_argument("--quants", default=",".join(QUANTS[1:]), help="beside f32")
-    parser.add_argument("--accel", default="bf16,int8", help="modes of the accelerator, where it is installed")
+    parser.add_argument("--accel", default="exact,bf16,int8", help="modes of the accelerator, where it is installed")
     parser.add_argument("--card", type=Path, help="where to write the tables for a model card")
     options = parser.parse_args()
     modes = [mode for mode in options.accel.split(",") if mode]

@@ -58,7 +58,7 @@ def test_rows_are_compared_in_a_table_and_one_that_cannot_run_says_why() -> None
         (["demo-embedding", "--reference", "demo-reranker"], "--reference is a reranker, and no MODEL is."),
         (["--reference", "demo-reranker", "--reference", RERANKER], "--reference names a reranker twice."),
         (["--threads", "2,0"], "'2,0' is no list of whole numbers from 1"),
-        (["--accel", "fast"], "'fast' is no list of modes, which are auto, off, bf16, int8."),
+        (["--accel", "fast"], "'fast' is no list of modes, which are auto, off, exact, bf16, int8."),
     ],
 )
 def test_wrong_usage_is_told(arguments: list[str], sentence: str) -> None:

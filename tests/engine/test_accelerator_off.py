@@ -13,7 +13,7 @@ import pytest
 
 from qsift import Embedder, EngineOptions
 from qsift.engine.llama import accelerator
-from qsift.engine.llama.accelerator import AUTO, choose
+from qsift.engine.llama.accelerator import Accelerator, choose
 from qsift.engine.machine import cpu_info
 from qsift.engine.selfcheck import self_check
 
@@ -29,18 +29,21 @@ def unasked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_auto_keeps_the_precision_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Fake:
-        instruction_set = "AVX512_BF16"
+    def auto(kernels: str, instruction_set: str) -> list[str | None]:
+        found = Accelerator(kernels, "3.2.0", instruction_set, None, ())
+        monkeypatch.setattr(accelerator, "load", lambda: found)
+        return [choose("auto", quant) for quant in ("q8_0", "q4_k_m", "q3_k_m", "bf16", "f16", "f32")]
 
-    monkeypatch.setattr(accelerator, "load", Fake)
-    assert choose("auto", "q8_0") == choose("auto", "bf16") == AUTO["AVX512_BF16"] == "bf16"
-    assert choose("auto", "f16") is choose("auto", "f32") is choose("off") is None
-    Fake.instruction_set = "AVX2_VNNI"
-    assert choose("auto", "q8_0") is None, "int8 costs more than Q8_0 and has to be asked for"
+    assert auto("AVX512_VNNI", "AMX") == ["bf16", "bf16", "bf16", "bf16", None, None]
+    assert auto("AVX512_VNNI", "AVX512_BF16") == ["exact", "exact", "bf16", "bf16", None, None]
+    assert auto("AVX512_VNNI", "AVX512_VNNI") == ["exact", "exact", None, None, None, None]
+    assert auto("AVX2_VNNI", "AVX2_VNNI") == ["exact", "exact", None, None, None, None]
+    assert auto("AVX2", "AVX2") == [None] * 6, "int8 costs more than Q8_0 and has to be asked for"
+    assert choose("off") is None
 
 
 def test_a_word_that_is_no_mode_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="accel is 'int4'; allowed are auto, off, bf16, int8"):
+    with pytest.raises(ValueError, match="accel is 'int4'; allowed are auto, off, exact, bf16, int8"):
         EngineOptions(accel="int4")  # type: ignore[arg-type]
     monkeypatch.setenv("QSIFT_ACCEL", "int4")
     with pytest.raises(ValueError, match="QSIFT_ACCEL is 'int4'"):

@@ -124,8 +124,10 @@ def test_no_quant_is_recommended_where_none_was_measured(facts: Installation):
     assert "Prefer" not in reasons(facts)
 
 
-OFF = Acceleration(None, (), None, None, "The package qsift-accel is not installed. Install it with: pip install …")
-ON = Acceleration("bf16", ("bf16", "int8"), "3.2.0", "AVX512_BF16", PASSED.reason)
+OFF = Acceleration(
+    None, (), None, None, None, "The package qsift-accel is not installed. Install it with: pip install …"
+)
+ON = Acceleration("exact", ("exact", "bf16", "int8"), "AVX512_VNNI", "3.2.0", "AVX512_BF16", PASSED.reason)
 
 
 def test_an_accelerator_that_the_cpu_would_gain_from_is_recommended():
@@ -147,10 +149,11 @@ def test_with_the_accelerator_the_more_exact_file_is_recommended():
 
 def test_the_accelerator_is_shown_in_one_line():
     assert str(ON) == (
-        "bf16 by default, oneDNN 3.2.0, AVX512_BF16; packed, a 0.6B model takes: bf16 881 MB, int8 443 MB"
+        "exact by default, AVX512_VNNI, oneDNN 3.2.0 AVX512_BF16; "
+        "packed, a 0.6B model takes: exact 495 MB, bf16 881 MB, int8 443 MB"
     )
     assert str(OFF) == f"off: {OFF.reason}"
-    assert str(Acceleration(None, (), "3.2.0", "AVX2", PASSED.reason)).endswith("this CPU gains nothing")
+    assert str(Acceleration(None, (), "AVX2", "3.2.0", "AVX2", PASSED.reason)).endswith("this CPU gains nothing")
 
 
 def test_a_gpu_that_the_build_does_not_use_leads_to_its_wheel():

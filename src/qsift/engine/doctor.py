@@ -54,7 +54,7 @@ MEASURED = {
 """Tokens a second of the 0.6B shape on two cores, 16 texts of 128 tokens; the best instruction set first."""
 
 
-PACKED: dict[Mode, int] = {"bf16": 880_803_840, "int8": 443_154_432}
+PACKED: dict[Mode, int] = {"exact": 495_452_160, "bf16": 880_803_840, "int8": 443_154_432}
 """Bytes that the accelerator packs the block weights of the 0.6B shape into."""
 
 
@@ -65,13 +65,15 @@ class Acceleration:
     Attributes:
         default: the mode that "auto" comes to; None for llama.cpp's own kernels.
         modes: those that the CPU gains from.
-        onednn: oneDNN's version; None where the plug-in is not loaded.
+        kernels: what the plug-in's own kernels use of the CPU, such as "AVX512_VNNI"; None where it is not loaded.
+        onednn: oneDNN's version; None as above.
         instruction_set: what oneDNN uses of the CPU, such as "AVX512_BF16"; None as above.
         reason: why it is not loaded, or what the self-check said.
     """
 
     default: Mode | None
     modes: tuple[Mode, ...]
+    kernels: str | None
     onednn: str | None
     instruction_set: str | None
     reason: str
@@ -79,7 +81,11 @@ class Acceleration:
     def __str__(self) -> str:
         if self.onednn is None:
             return f"off: {self.reason}"
-        parts = [f"{self.default or 'off'} by default", f"oneDNN {self.onednn}", f"{self.instruction_set}"]
+        parts = [
+            f"{self.default or 'off'} by default",
+            f"{self.kernels}",
+            f"oneDNN {self.onednn} {self.instruction_set}",
+        ]
         sizes = ", ".join(f"{mode} {PACKED[mode] / 1e6:.0f} MB" for mode in self.modes)
         return ", ".join(parts) + (f"; packed, a 0.6B model takes: {sizes}" if sizes else "; this CPU gains nothing")
 
@@ -196,9 +202,9 @@ def _acceleration(*, again: bool) -> Acceleration:
             raise Declined(check.reason)
         found = accelerator.load()
     except Declined as reason:
-        return Acceleration(None, (), None, None, str(reason))
+        return Acceleration(None, (), None, None, None, str(reason))
     mode = accelerator_mode(EngineOptions())
-    return Acceleration(mode, found.modes, found.onednn, found.instruction_set, check.reason)
+    return Acceleration(mode, found.modes, found.kernels, found.onednn, found.instruction_set, check.reason)
 
 
 def features_of_build(line: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ def run_bytes(model: Shape, quant: str, task: Task, *, n_tokens: int = 0, repack
     """Returns the memory of a process that embeds or reranks on the CPU, with the default options.
 
     That is without the accelerator, whose packed block weights take the place of the file's: two bytes for each in
-    bf16, one in int8.
+    bf16, one in int8, one and an eighth in exact.
 
     Args:
         model: the sizes, such as a ModelSpec.

@@ -17,7 +17,7 @@ TokenIds = NDArray[np.int32]
 
 Device = Literal["auto", "cpu", "gpu"]
 CacheType = Literal["f16", "f32", "q8_0"]
-Accel = Literal["auto", "off", "bf16", "int8"]
+Accel = Literal["auto", "off", "exact", "bf16", "int8"]
 
 OnProgress = Callable[[int], None]
 """Called after each batch with the number of sequences that it finished."""
@@ -110,10 +110,10 @@ class EngineOptions:
             to the next: the instruction of a query, and the query that documents are judged by.
         extra_buffers: whether llama.cpp may repack weights for faster kernels; None asks the
             self-check where the CPU has AMX, and is True elsewhere.
-        accel: whether the package qsift-accel, if it is installed, runs the blocks: "bf16" adds next to
-            nothing to the error of the file, "int8" is the fastest and smallest, "off" leaves all to
-            llama.cpp; "auto" takes $QSIFT_ACCEL, or else bf16 where the CPU gains from it (see
-            `accelerator.AUTO`) and the file is not F16 or F32. Where it cannot be used, llama.cpp
+        accel: whether the package qsift-accel, if it is installed, runs the blocks: "exact" computes a quantised
+            file in its own arithmetic, "bf16" adds next to nothing to the error of the file, "int8" is the
+            fastest and less exact, "off" leaves all to llama.cpp; "auto" takes $QSIFT_ACCEL, or else the fastest
+            mode that costs no accuracy on this CPU (see `Accelerator.auto`). Where it cannot be used, llama.cpp
             computes as without it.
     """
 

@@ -2,12 +2,15 @@
 // ggml-backend-impl.h describes the seam.
 #include "buffers.h"
 #include "failure.h"
+#include "formats.h"
+#include "kernels.h"
 #include "operations.h"
 
 #include <cstddef>
 #include <cstring>
 #include <string>
 #include <utility>
+#include <vector>
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -24,26 +27,26 @@ static_assert(offsetof(ggml_tensor, op) == 80 && offsetof(ggml_tensor, data) == 
 
 namespace {
 
-using qsift::Runner;
+using qsift::Runners;
 
 ggml_status backend_compute(ggml_backend_t backend, ggml_cgraph * graph) {
-    const bool done = qsift::guarded("a product", [&] { qsift::compute(*static_cast<Runner *>(backend->context), graph); });
+    const bool done = qsift::guarded("a product", [&] { qsift::compute(*static_cast<Runners *>(backend->context), graph); });
     return done ? GGML_STATUS_SUCCESS : GGML_STATUS_FAILED;
 }
 
 const char * backend_name(ggml_backend_t) { return "qsift"; }
 
 void backend_free(ggml_backend_t backend) {
-    delete static_cast<Runner *>(backend->context);
+    delete static_cast<Runners *>(backend->context);
     delete backend;
 }
 
-void set_n_threads(ggml_backend_t backend, int n_threads) { static_cast<Runner *>(backend->context)->n_threads = n_threads; }
+void set_n_threads(ggml_backend_t backend, int n_threads) { static_cast<Runners *>(backend->context)->n_threads = n_threads; }
 
 // The device
 
 const char * device_name(ggml_backend_dev_t) { return "qsift"; }
-const char * device_description(ggml_backend_dev_t) { return "block weights, packed for oneDNN"; }
+const char * device_description(ggml_backend_dev_t) { return "block weights, packed"; }
 void device_memory(ggml_backend_dev_t, size_t * free, size_t * total) { *free = *total = 0; }
 enum ggml_backend_dev_type device_type(ggml_backend_dev_t) { return GGML_BACKEND_DEVICE_TYPE_ACCEL; }
 
@@ -60,7 +63,7 @@ ggml_backend_t device_backend(ggml_backend_dev_t device, const char *) {
     interface.get_name = backend_name;
     interface.free = backend_free;
     interface.graph_compute = backend_compute;
-    return new ggml_backend{&guid, interface, device, new Runner};
+    return new ggml_backend{&guid, interface, device, new qsift::Runners};
 }
 
 // Only block weights are ours; inputs and results lie in the CPU's buffers, so nothing is copied.
@@ -118,6 +121,23 @@ EXPORT const char * qsift_accel_error(void) {
 // Makes the next "laying out a weight", "packing a weight" or "a product" fail, for tests; the name must live on.
 EXPORT void qsift_accel_fail(const char * what) { qsift::fails_on_purpose = what; }
 
+// Computes out (m, n) = rows (m, k) × a weight of n rows and k columns in one of ggml's types, as a model does in the mode
+// exact: so that tests see it alone. False where the CPU or the type has no kernel.
+EXPORT bool qsift_accel_multiply(int type, const void * weight, int64_t n, int64_t k, const float * rows, int64_t m, float * out, int n_threads) {
+    const qsift::Format * format = qsift::format_of(static_cast<ggml_type>(type));
+    if (!format || !qsift::kernels().multiply_panels) {
+        return false;
+    }
+    std::vector<char> packed(qsift::packed_size(qsift::panels(*format, n, k, nullptr)));
+    const qsift::Panels panels = qsift::panels(*format, n, k, packed.data());
+    qsift::pack(panels, static_cast<ggml_type>(type), weight, n_threads);
+    qsift::ExactRunner runner;
+    runner.take(*format, rows, sizeof(float) * static_cast<size_t>(k), m, k, n_threads);
+    runner.add(panels, out);
+    runner.finish(n_threads);
+    return true;
+}
+
 EXPORT size_t qsift_accel_packed_bytes(void) { return qsift::packed_bytes; } // of all models in memory
 EXPORT void qsift_accel_set_pack_threads(int n) { qsift::pack_threads = n; }
 
@@ -125,6 +145,8 @@ EXPORT const char * qsift_accel_instruction_set(void) {
     static const std::string name = qsift::instruction_set();
     return name.c_str();
 }
+
+EXPORT const char * qsift_accel_kernels(void) { return qsift::kernels_name(); }
 
 EXPORT const char * qsift_accel_onednn(void) {
     static const std::string version = [] {

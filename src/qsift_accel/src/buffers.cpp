@@ -1,6 +1,7 @@
 #include "buffers.h"
 
 #include "failure.h"
+#include "formats.h"
 #include "product.h"
 
 #include <algorithm>
@@ -26,6 +27,11 @@ void buffer_set(ggml_backend_buffer_t buffer, ggml_tensor * tensor, const void *
         if (offset != 0 || size != ggml_nbytes(tensor)) {
             throw std::runtime_error("a weight came in parts");
         }
+        const Mode mode = *static_cast<const Mode *>(buffer->buft->context);
+        if (mode == Mode::exact) {
+            pack(panels(*format_of(tensor->type), tensor->ne[1], tensor->ne[0], tensor->data), tensor->type, data, pack_threads);
+            return;
+        }
         const auto to_float = ggml_get_type_traits(tensor->type)->to_float;
         const size_t row_size = ggml_row_size(tensor->type, tensor->ne[0]);
         if (tensor->type != GGML_TYPE_F32 && !to_float) {
@@ -39,12 +45,11 @@ void buffer_set(ggml_backend_buffer_t buffer, ggml_tensor * tensor, const void *
                 to_float(row, out, tensor->ne[0]);
             }
         };
-        const Mode mode = *static_cast<const Mode *>(buffer->buft->context);
         Packing::of(mode, tensor->ne[1], tensor->ne[0]).pack(tensor->data, rows, pack_threads);
     });
 }
 
-// The packed layout belongs to oneDNN: nothing reads it back, and zeroes or bytes mean nothing in it.
+// Nothing reads a packed layout back, and zeroes or bytes mean nothing in it.
 void buffer_get(ggml_backend_buffer_t, const ggml_tensor * tensor, void * data, size_t, size_t size) {
     reason = std::string("the packed weight ") + tensor->name + " cannot be read back";
     std::memset(data, 0xff, size); // NaN
@@ -57,7 +62,8 @@ constexpr ggml_backend_buffer_i BUFFER = {
 };
 
 const char * buft_name(ggml_backend_buffer_type_t buft) {
-    return *static_cast<const Mode *>(buft->context) == Mode::int8 ? "qsift_int8" : "qsift_bf16";
+    constexpr const char * names[] = {"qsift_exact", "qsift_bf16", "qsift_int8"};
+    return names[static_cast<int>(*static_cast<const Mode *>(buft->context))];
 }
 
 ggml_backend_buffer_t buft_alloc(ggml_backend_buffer_type_t buft, size_t size) {
@@ -75,7 +81,14 @@ size_t buft_alignment(ggml_backend_buffer_type_t) { return ALIGNMENT; }
 
 size_t buft_alloc_size(ggml_backend_buffer_type_t buft, const ggml_tensor * tensor) {
     size_t size = 4 * static_cast<size_t>(ggml_nelements(tensor)) + (1 << 16); // enough for any, where none is found
-    guarded("laying out a weight", [&] { size = Packing::of(*static_cast<const Mode *>(buft->context), tensor->ne[1], tensor->ne[0]).size(); });
+    guarded("laying out a weight", [&] {
+        const Mode mode = *static_cast<const Mode *>(buft->context);
+        const Format * format = format_of(tensor->type);
+        if (mode == Mode::exact && !format) {
+            throw std::runtime_error(std::string("there is no kernel for the type ") + ggml_type_name(tensor->type));
+        }
+        size = mode == Mode::exact ? packed_size(panels(*format, tensor->ne[1], tensor->ne[0], nullptr)) : Packing::of(mode, tensor->ne[1], tensor->ne[0]).size();
+    });
     return size;
 }
 
@@ -84,10 +97,10 @@ size_t buft_alloc_size(ggml_backend_buffer_type_t buft, const ggml_tensor * tens
 bool is_ours(ggml_backend_buffer_type_t buft) { return buft->iface.alloc_buffer == buft_alloc; }
 
 ggml_backend_buffer_type_t * extra_bufts(ggml_backend_dev_t device) {
-    static Mode modes[] = {Mode::bf16, Mode::int8};
+    static Mode modes[] = {Mode::exact, Mode::bf16, Mode::int8};
     constexpr ggml_backend_buffer_type_i interface = {buft_name, buft_alloc, buft_alignment, nullptr, buft_alloc_size, nullptr};
-    static ggml_backend_buffer_type bufts[] = {{interface, device, &modes[0]}, {interface, device, &modes[1]}};
-    static ggml_backend_buffer_type_t list[] = {&bufts[0], &bufts[1], nullptr};
+    static ggml_backend_buffer_type bufts[] = {{interface, device, &modes[0]}, {interface, device, &modes[1]}, {interface, device, &modes[2]}};
+    static ggml_backend_buffer_type_t list[] = {&bufts[0], &bufts[1], &bufts[2], nullptr};
     return list;
 }
 

@@ -13,7 +13,7 @@ inline std::atomic<int> pack_threads{1};
 // Whether buffers of this type hold packed weights.
 bool is_ours(ggml_backend_buffer_type_t buft);
 
-// A NULL-terminated array, as ggml's own CPU backend gives one: bf16, then int8.
+// A NULL-terminated array, as ggml's own CPU backend gives one: exact, bf16, int8.
 ggml_backend_buffer_type_t * extra_bufts(ggml_backend_dev_t device);
 
 } // namespace qsift

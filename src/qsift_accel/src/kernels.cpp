@@ -1,18 +1,47 @@
 #include "kernels.h"
 
-#include <oneapi/dnnl/dnnl.hpp>
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <iterator>
 
 namespace qsift {
 
-#define QSIFT_TABLE(level) {level::rotate, level::quantize, level::dequantize, level::to_bfloat16, level::normalize, level::attend}
+namespace {
 
-const Kernels & kernels() {
-    static constexpr Kernels narrow = QSIFT_TABLE(avx2), wide = QSIFT_TABLE(avx512);
-    // The sets are numbered so that a larger one has the bits of the smaller ones.
-    constexpr auto least = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
-    static const bool is_wide = (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & least) == least;
-    return is_wide ? wide : narrow;
+#define QSIFT_TABLE(level) level::rotate, level::quantize, level::dequantize, level::to_bfloat16, level::normalize, level::attend
+#define QSIFT_VNNI_TABLE(level) level::quantize_blocks, level::multiply_panels
+#define QSIFT_HAS(feature) (__builtin_cpu_supports(feature) != 0)
+
+struct Level {
+    const char * name;
+    bool is_there;
+    Kernels kernels;
+};
+
+const Level & level() {
+    static const bool has_512 = QSIFT_HAS("avx512f") && QSIFT_HAS("avx512bw") && QSIFT_HAS("avx512dq") && QSIFT_HAS("avx512vl");
+    static const Level levels[] = {
+        // The best first.
+        {"AVX512_VNNI", has_512 && QSIFT_HAS("avx512vnni"), {QSIFT_TABLE(avx512), QSIFT_VNNI_TABLE(avx512_vnni)}},
+        {"AVX2_VNNI", QSIFT_HAS("avxvnni"), {QSIFT_TABLE(avx2), QSIFT_VNNI_TABLE(avx2_vnni)}},
+        {"AVX512", has_512, {QSIFT_TABLE(avx512), nullptr, nullptr}},
+        {"AVX2", true, {QSIFT_TABLE(avx2), nullptr, nullptr}},
+    };
+    static const Level & chosen = []() -> const Level & {
+        const char * named = std::getenv("QSIFT_ACCEL_ISA");
+        const auto is_named = [&](const Level & one) { return one.is_there && named && std::strcmp(one.name, named) == 0; };
+        const Level * found = std::find_if(std::begin(levels), std::end(levels), is_named);
+        const auto is_there = [](const Level & one) { return one.is_there; };
+        return found != std::end(levels) ? *found : *std::find_if(std::begin(levels), std::end(levels), is_there);
+    }();
+    return chosen;
 }
+
+} // namespace
+
+const Kernels & kernels() { return level().kernels; }
+const char * kernels_name() { return level().name; }
 
 int rotation_block(int64_t k) {
     int block = 1;

@@ -1,4 +1,4 @@
-// The loops that are not oneDNN's, compiled once for each instruction set; kernels() picks as oneDNN picks for itself.
+// The loops that are not oneDNN's, compiled once for each instruction set; kernels() picks.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +23,38 @@ struct Attention {
     float scale;
 };
 
+constexpr int BLOCK = 32;  // columns of a weight with a scale of their own
+constexpr int PANEL = 16;  // rows of a weight that lie beside each other
+constexpr int ZERO = 128;  // what a packed number is too large by
+
+// A packed weight: panel after panel, and in a panel block after block: for each four columns those of all rows, a byte
+// each; then the rows' scales, float32; then, where there are some, what is subtracted from the rows' values.
+struct Panels {
+    char * data;
+    int64_t n, k; // rows and columns
+    int scales;   // of a row's block: one, or one for each half
+    bool mins;
+
+    size_t block_size() const { return BLOCK * PANEL + sizeof(float) * PANEL * static_cast<size_t>(scales + mins); }
+    size_t panel_size() const { return block_size() * static_cast<size_t>(k / BLOCK); }
+};
+
+// m quantised rows of k numbers: each is scale * number, with a scale for each block.
+struct Activations {
+    int8_t * numbers; // row bytes from one to the next
+    size_t row;
+    int64_t m, k;
+    float * scales;   // (m, k / 32)
+    float * sums;     // (m, k / 32): of a block's values
+    int32_t * starts; // (m, k / 32, parts): -128 times the sum of a part's numbers
+    int parts;        // of a block: as many as the weight has scales
+};
+
+struct Product {
+    Panels weight;
+    float * out; // (m, n)
+};
+
 // A namespace for each instruction set. Sources that define them are compiled once for each.
 #define QSIFT_KERNELS(level)                                                                                             \
     namespace level {                                                                                                    \
@@ -35,6 +67,15 @@ struct Attention {
     }
 QSIFT_KERNELS(avx2)
 QSIFT_KERNELS(avx512)
+
+// Those that need VNNI's instruction.
+#define QSIFT_VNNI_KERNELS(level)                                                                                        \
+    namespace level {                                                                                                    \
+    void quantize_blocks(const float * row, int64_t number, int span, const Activations & taken);                        \
+    void multiply_panels(const Product * products, int count, const Activations & taken, int n_threads);                 \
+    }
+QSIFT_VNNI_KERNELS(avx2_vnni)
+QSIFT_VNNI_KERNELS(avx512_vnni)
 
 struct Kernels {
     // Multiplies each block of the row with the Hadamard matrix over the root of its size, in place. The matrix is
@@ -57,10 +98,20 @@ struct Kernels {
 
     // Computes the attention; all sums in float32. A query that sees no cell gets zeros.
     void (*attend)(const Attention & work, int n_threads);
+
+    // The two are null where the CPU has no VNNI.
+    //
+    // Quantises a row as ggml does for weights whose blocks have 32 columns (span 32) or 256 (span 256). A span that
+    // holds NaN or Inf gets the scale NaN.
+    void (*quantize_blocks)(const float * row, int64_t number, int span, const Activations & taken);
+
+    // Computes the products of the activations with each of the weights.
+    void (*multiply_panels)(const Product * products, int count, const Activations & taken, int n_threads);
 };
 
-// Those of the instruction set that oneDNN uses.
+// Those of the best instruction set that the CPU has, or of the one that $QSIFT_ACCEL_ISA names where the CPU has it.
 const Kernels & kernels();
+const char * kernels_name();
 
 // What attend() takes at most: a head's width, which must be a multiple of 16 too, and heads that share keys and values.
 constexpr int64_t MAX_HEAD_WIDTH = 256, MAX_GROUP = 16;

@@ -1,6 +1,7 @@
 #include "operations.h"
 
 #include "buffers.h"
+#include "formats.h"
 #include "ggml-impl.h"
 #include "kernels.h"
 
@@ -47,36 +48,55 @@ bool supports_attention(const ggml_tensor * op) {
            q->nb[0] == 4 && k->nb[0] == 2 && v->nb[0] == 2 && (!mask || (mask->type == GGML_TYPE_F16 && mask->ne[2] == 1));
 }
 
-void multiply(Runner & runner, const ggml_tensor * node, const ggml_tensor *& taken) {
+// The input of the products that come one after the other, and how it was quantised.
+struct Taken {
+    const ggml_tensor * input = nullptr;
+    const Format * format = nullptr;
+};
+
+void multiply(Runners & runners, const ggml_tensor * node, Taken & taken) {
     const ggml_tensor *weight = node->src[0], *input = node->src[1];
     const Mode mode = *static_cast<const Mode *>(weight->buffer->buft->context);
-    if (input != taken) {
-        taken = nullptr;
-        runner.take(mode, static_cast<const float *>(input->data), input->nb[1], input->ne[1], input->ne[0]);
-        taken = input;
+    const Format * format = mode == Mode::exact ? format_of(weight->type) : nullptr;
+    const float * rows = static_cast<const float *>(input->data);
+    float * out = static_cast<float *>(node->data);
+    if (input != taken.input || format != taken.format) {
+        runners.exact.finish(runners.n_threads);
+        taken = {};
+        if (format) {
+            runners.exact.take(*format, rows, input->nb[1], input->ne[1], input->ne[0], runners.n_threads);
+        } else {
+            runners.onednn.n_threads = runners.n_threads;
+            runners.onednn.take(mode, rows, input->nb[1], input->ne[1], input->ne[0]);
+        }
+        taken = {input, format};
     }
-    runner.multiply(Packing::of(mode, weight->ne[1], weight->ne[0]), weight->data, static_cast<float *>(node->data));
+    if (format) {
+        runners.exact.add(panels(*format, weight->ne[1], weight->ne[0], weight->data), out);
+    } else {
+        runners.onednn.multiply(Packing::of(mode, weight->ne[1], weight->ne[0]), weight->data, out);
+    }
 }
 
-void attend(const Runner & runner, const ggml_tensor * node) {
+void attend(int n_threads, const ggml_tensor * node) {
     const ggml_tensor *q = node->src[0], *k = node->src[1], *v = node->src[2], *mask = node->src[3];
     const auto heads = [](const ggml_tensor * t) { return Heads{static_cast<const char *>(t->data), t->nb[1], t->nb[2]}; };
     float scale;
     std::memcpy(&scale, node->op_params, sizeof scale);
     kernels().attend({heads(q), heads(k), heads(v), mask ? static_cast<const char *>(mask->data) : nullptr,
                       mask ? mask->nb[1] : 0, static_cast<float *>(node->data), q->ne[1], k->ne[1], q->ne[2],
-                      k->ne[2], q->ne[0], scale}, runner.n_threads);
+                      k->ne[2], q->ne[0], scale}, n_threads);
 }
 
 // RMS_NORM, with the MUL that follows it or without.
-void normalize(const Runner & runner, const ggml_tensor * node, const ggml_tensor * product) {
+void normalize(int n_threads, const ggml_tensor * node, const ggml_tensor * product) {
     const ggml_tensor * input = node->src[0];
     const float * weights = product ? static_cast<const float *>(product->src[1]->data) : nullptr;
     float * out = static_cast<float *>(product ? product->data : node->data);
     float epsilon;
     std::memcpy(&epsilon, node->op_params, sizeof epsilon);
     const int64_t n = node->ne[0], rows = ggml_nrows(node);
-#pragma omp parallel for num_threads(runner.n_threads)
+#pragma omp parallel for num_threads(n_threads)
     for (int64_t i = 0; i < rows; ++i) {
         const size_t place = input->nb[1] * static_cast<size_t>(i % node->ne[1]) + input->nb[2] * static_cast<size_t>(i / node->ne[1]);
         const float * row = reinterpret_cast<const float *>(static_cast<const char *>(input->data) + place);
@@ -104,25 +124,30 @@ bool supports(const ggml_tensor * op) {
     }
 }
 
-void compute(Runner & runner, ggml_cgraph * graph) {
-    const ggml_tensor * taken = nullptr; // Q, K and V share their input, as gate and up do
+void compute(Runners & runners, ggml_cgraph * graph) {
+    Taken taken; // Q, K and V share their input, as gate and up do
     for (int i = 0; i < ggml_graph_n_nodes(graph); ++i) {
         const ggml_tensor * node = ggml_graph_node(graph, i);
         if (!(node->flags & GGML_TENSOR_FLAG_COMPUTE) || ggml_is_empty(node)) {
             continue;
         }
+        const bool is_view = node->op == GGML_OP_RESHAPE || node->op == GGML_OP_VIEW || node->op == GGML_OP_PERMUTE || node->op == GGML_OP_TRANSPOSE;
+        if (node->op != GGML_OP_MUL_MAT && !is_view) {
+            runners.exact.finish(runners.n_threads);
+        }
         switch (node->op) {
-            case GGML_OP_MUL_MAT: multiply(runner, node, taken); break;
-            case GGML_OP_FLASH_ATTN_EXT: attend(runner, node); break;
+            case GGML_OP_MUL_MAT: multiply(runners, node, taken); break;
+            case GGML_OP_FLASH_ATTN_EXT: attend(runners.n_threads, node); break;
             case GGML_OP_RMS_NORM: {
                 const bool is_pair = ggml_can_fuse(graph, i, {GGML_OP_RMS_NORM, GGML_OP_MUL});
-                normalize(runner, node, is_pair ? ggml_graph_node(graph, ++i) : nullptr);
+                normalize(runners.n_threads, node, is_pair ? ggml_graph_node(graph, ++i) : nullptr);
                 break;
             }
             case GGML_OP_MUL: weigh(node); break;
             default: break; // views
         }
     }
+    runners.exact.finish(runners.n_threads);
 }
 
 } // namespace qsift

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ggml-backend-impl.h"
+#include "exact.h"
 #include "product.h"
 
 namespace qsift {
@@ -9,7 +10,14 @@ namespace qsift {
 // Whether compute() takes the operation.
 bool supports(const ggml_tensor * op);
 
+// What computes on one thread's behalf.
+struct Runners {
+    int n_threads = 1;
+    Runner onednn;
+    ExactRunner exact;
+};
+
 // Computes a graph of operations that are supported, and views. Throws what oneDNN throws.
-void compute(Runner & runner, ggml_cgraph * graph);
+void compute(Runners & runners, ggml_cgraph * graph);
 
 } // namespace qsift

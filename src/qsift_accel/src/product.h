@@ -13,7 +13,7 @@
 
 namespace qsift {
 
-enum class Mode { bf16, int8 };
+enum class Mode { exact, bf16, int8 };
 
 // Gives row n of a weight as k float32 numbers.
 using Rows = std::function<void(int64_t n, float * out)>;

@@ -24,6 +24,25 @@ inline Vector load(const float * from) {
 
 inline void store(float * to, Vector vector) { std::memcpy(to, &vector, sizeof vector); }
 
+inline Integers load_integers(const char * from) {
+    Integers vector;
+    std::memcpy(&vector, from, sizeof vector);
+    return vector;
+}
+
+inline Vector to_float(Integers whole) { return __builtin_convertvector(whole, Vector); }
+
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+// Adds to each sum its four products of an unsigned byte and a signed one.
+inline Integers add_products(Integers sum, Integers bytes, Integers others) {
+#ifdef __AVX512F__
+    return Integers(_mm512_dpbusd_epi32(__m512i(sum), __m512i(bytes), __m512i(others)));
+#else
+    return Integers(_mm256_dpbusd_avx_epi32(__m256i(sum), __m256i(bytes), __m256i(others)));
+#endif
+}
+#endif
+
 // Reads LANES float16.
 inline Vector load_half(const char * from) {
 #ifdef __AVX512F__

@@ -1,4 +1,4 @@
-"""The plug-in that runs a model's blocks with oneDNN: whether it can be used, and in which mode.
+"""The plug-in that runs a model's blocks: whether it can be used, and in which mode.
 
 The package qsift_accel is optional, and qsift works the same without it. Nothing here is lost if it is
 missing, was compiled for another llama.cpp, or fails: then ggml's own kernels compute, and one line in
@@ -23,19 +23,17 @@ from qsift.models import ModelFile
 
 logger = logging.getLogger("qsift.accelerator")
 
-Mode = Literal["bf16", "int8"]
+Mode = Literal["exact", "bf16", "int8"]
 
 _BLOCK_WEIGHTS = rb"^blk\.[0-9]+\.(attn_(q|k|v|output)|ffn_(gate|up|down))\.weight$"
 _BF16 = ("AVX512_BF16", "AVX512_FP16", "AMX", "AMX_FP16")
 _INT8 = ("AVX2_VNNI", "AVX2_VNNI_2", "AVX512_VNNI", *_BF16)
 
-AUTO: dict[str, Mode] = dict.fromkeys(_BF16, "bf16")
-"""What "auto" runs in, by oneDNN's name of the instruction set; None where it is not named.
+_AMX = ("AMX", "AMX_FP16")
+_EXACT = ("AVX2_VNNI", "AVX512_VNNI")
 
-Measured by benchmarks/accelerator.py: bf16 is faster than llama.cpp's own kernels there and adds nothing to the error
-of a Q8_0 file. int8 is faster still, and has to be asked for, because its own error on random weights is larger than
-that of Q8_0 (a cosine of 0.9987 against 0.9995).
-"""
+EXACT_QUANTS = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "iq4_nl", "iq4_xs")
+"""Files whose block weights the mode "exact" has a kernel for."""
 
 
 class Declined(Exception):
@@ -47,10 +45,12 @@ class Accelerator:
     """The plug-in, loaded into llama.cpp for as long as the process lives.
 
     Attributes:
+        kernels: what the plug-in's own kernels use of the CPU, such as "AVX512_VNNI".
         onednn: oneDNN's version.
         instruction_set: what oneDNN uses of the CPU, such as "AVX512_BF16".
     """
 
+    kernels: str
     onednn: str
     instruction_set: str
     _plug_in: Any
@@ -58,9 +58,27 @@ class Accelerator:
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """The modes that this CPU gains from, the most exact first; empty where there are none."""
-        gains: tuple[tuple[Mode, tuple[str, ...]], ...] = (("bf16", _BF16), ("int8", _INT8))
-        return tuple(mode for mode, sets in gains if self.instruction_set in sets)
+        """The modes that this CPU gains from, in the order of `Mode`; empty where there are none."""
+        gains = {
+            "exact": self.kernels in _EXACT,
+            "bf16": self.instruction_set in _BF16,
+            "int8": self.instruction_set in _INT8,
+        }
+        return tuple(mode for mode in get_args(Mode) if gains[mode])
+
+    def auto(self, quant: str | None) -> Mode | None:
+        """Returns what "auto" comes to for a file whose weights are of this type; None for llama.cpp's own kernels.
+
+        It is the fastest mode that costs no accuracy, as measured by benchmarks/accelerator.py: bf16 with AMX; exact
+        where the CPU has VNNI; bf16 for what exact has no kernel for. F16 and F32 are more exact than either. int8 is
+        faster still, and has to be asked for, because its own error on random weights is larger than that of Q8_0 (a
+        cosine of 0.9987 against 0.9995).
+        """
+        if quant in ("f16", "f32"):
+            return None
+        if "exact" in self.modes and self.instruction_set not in _AMX and (quant is None or quant in EXACT_QUANTS):
+            return "exact"
+        return "bf16" if "bf16" in self.modes else None
 
     @property
     def packed_bytes(self) -> int:
@@ -130,6 +148,7 @@ def _registered(lib: Any, plug_in: Any, path: bytes) -> Accelerator | str:
         (lib.ggml_backend_reg_dev_get, pointer, [pointer, ctypes.c_size_t]),
         (lib.ggml_backend_reg_get_proc_address, pointer, [pointer, text]),
         (plug_in.qsift_accel_error, text, []),
+        (plug_in.qsift_accel_kernels, text, []),
         (plug_in.qsift_accel_onednn, text, []),
         (plug_in.qsift_accel_instruction_set, text, []),
         (plug_in.qsift_accel_packed_bytes, ctypes.c_size_t, []),
@@ -146,6 +165,7 @@ def _registered(lib: Any, plug_in: Any, path: bytes) -> Accelerator | str:
     types = extra(lib.ggml_backend_reg_dev_get(registry, 0))
     plug_in.qsift_accel_set_pack_threads(physical_cores())
     return Accelerator(
+        plug_in.qsift_accel_kernels().decode(),
         plug_in.qsift_accel_onednn().decode(),
         plug_in.qsift_accel_instruction_set().decode(),
         plug_in,
@@ -191,18 +211,22 @@ def choose(word: Accel, quant: str | None = None) -> Mode | None:
 
     Args:
         word: the wish.
-        quant: type of the file's weights. "auto" leaves those alone that are more exact than bf16; None is any other.
+        quant: type of the file's weights; None where no file is meant.
 
     Raises:
-        Declined: the plug-in does not load, or the CPU gains nothing from the mode that was asked for.
+        Declined: the plug-in does not load, the CPU gains nothing from the mode that was asked for, or that mode has
+            no kernel for these weights.
     """
     if word == "off":
         return None
     found = load()
     if word == "auto":
-        return None if quant in ("f16", "f32") else AUTO.get(found.instruction_set)
+        return found.auto(quant)
     if word not in found.modes:
-        raise Declined(f"This CPU gains nothing from {word} (it has {found.instruction_set}).")
+        has = found.kernels if word == "exact" else found.instruction_set
+        raise Declined(f"This CPU gains nothing from {word} (it has {has}).")
+    if word == "exact" and quant is not None and quant not in EXACT_QUANTS:
+        raise Declined(f"The mode exact has no kernel for {quant.upper()}, only for {', '.join(EXACT_QUANTS).upper()}.")
     return word
 
 
