@@ -84,6 +84,8 @@ def build(options: argparse.Namespace) -> None:
     settings = {
         "CMAKE_BUILD_TYPE": "Release",
         "GGML_NATIVE": "ON",
+        # C++'s own library, where a toolchain links it statically, must not be offered to the other libraries.
+        "CMAKE_SHARED_LINKER_FLAGS": "-Wl,--exclude-libs,ALL",
         "LLAVA_BUILD": "OFF",
         "LLAMA_BUILD_TESTS": "OFF",
         "LLAMA_BUILD_TOOLS": "OFF",
