@@ -12,7 +12,14 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(str(path.relative_to(BENCHMARKS)) for path in BENCHMARKS.rglob("*.py"))
-USES = {"models": set(), "harness": {"models"}, "peers": {"models", "harness"}, "demo": {"models"}, "results": set()}
+USES = {
+    "models": set(),
+    "harness": {"models"},
+    "peers": {"models", "harness"},
+    "gpu": {"models", "harness", "peers"},
+    "demo": {"models"},
+    "results": set(),
+}
 """What each room may use. The questions, which stand beside the rooms, may use all of them."""
 
 
