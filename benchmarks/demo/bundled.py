@@ -1,4 +1,4 @@
-"""No step: the bundled pair as checkpoints again, which `convert` makes into the same files, byte for byte.
+"""No step: the bundled pair as checkpoints again, which `convert` makes into files with the same weights.
 
 So training can go on from it, with its vocabulary, where the checkpoints are gone. What Q8_0 rounded off stays off.
 """
