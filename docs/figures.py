@@ -368,7 +368,7 @@ def widths() -> None:
         for width in (32, 64, 128, 256)
     ]
     heads = ("width", "recall, vectors", "recall, hybrid", "first stage", "both stages")
-    table(heads, lines, rows("search_quality")[-1])
+    table(heads, lines, rows("search_quality", name="latency p50, ms", candidates=50)[-1])
 
 
 def planner() -> None:
