@@ -127,32 +127,21 @@ void quantize_blocks(const float * row, int64_t number, int span, const Activati
     int32_t * starts = taken.starts + number * blocks * taken.parts;
     const int length = BLOCK / taken.parts;
     for (int64_t first = 0; first < taken.k; first += span) {
-        uint32_t largest = 0; // as integers: positive floats are ordered as their bits are, and NaN is larger than all
-        for (int i = 0; i < span; ++i) {
-            uint32_t bits;
-            std::memcpy(&bits, row + first + i, 4);
-            largest = std::max(largest, bits & 0x7fffffffu);
-        }
+        const uint32_t largest = largest_bits(row + first, span);
         float max;
         std::memcpy(&max, &largest, 4);
         float inverse = 127.0f / max;
         const bool is_zero = !std::isfinite(inverse);
         // ggml keeps the scale of 32 in half precision and that of 256 whole.
         float scale = span == BLOCK ? _cvtsh_ss(_cvtss_sh(max / 127.0f, 0)) : 1.0f / inverse;
-        if (is_zero || largest >= 0x7f800000u) {
+        if (is_zero || largest >= INFINITE) {
             inverse = 0;
-            scale = largest >= 0x7f800000u ? std::numeric_limits<float>::quiet_NaN() : 0;
+            scale = largest >= INFINITE ? std::numeric_limits<float>::quiet_NaN() : 0;
         }
         for (int64_t b = first / BLOCK; b < (first + span) / BLOCK; ++b) {
             int32_t whole[BLOCK], total = 0;
             const float * from = row + b * BLOCK;
-            constexpr float round = 12582912.0f; // 1.5 * 2^23: adding it leaves the nearest whole number in the low bits
-            for (int i = 0; i < BLOCK; ++i) {
-                const float shifted = from[i] * inverse + round;
-                int32_t bits;
-                std::memcpy(&bits, &shifted, 4);
-                whole[i] = bits - 0x4b400000;
-            }
+            for (int i = 0; i < BLOCK; ++i) whole[i] = nearest(from[i] * inverse);
             if (scale != scale) {
                 std::memset(whole, 0, sizeof whole);
             }

@@ -26,7 +26,6 @@ dnnl::engine & engine() {
 }
 
 // Weights are signed; activations are not, because the CPUs' instructions take one of each.
-constexpr int INT8_ZERO = 128;
 Type weight_type(Mode mode) { return mode == Mode::int8 ? Type::s8 : Type::bf16; }
 Type activation_type(Mode mode) { return mode == Mode::int8 ? Type::u8 : Type::bf16; }
 size_t bytes_of(Mode mode) { return mode == Mode::int8 ? 1 : 2; }
@@ -89,7 +88,7 @@ void Packing::pack(void * packed, const Rows & rows, int n_threads) const {
             if (mode == Mode::int8) {
                 kernels().rotate(row.data(), k, block);
                 column_scales[i] = kernels().quantize(row.data(), out, k, 0);
-                column_zeros[i] = INT8_ZERO * std::accumulate(out, out + k, 0);
+                column_zeros[i] = ZERO * std::accumulate(out, out + k, 0);
             } else {
                 kernels().to_bfloat16(row.data(), reinterpret_cast<uint16_t *>(out), k);
             }
@@ -124,7 +123,7 @@ void Runner::take(Mode mode, const float * rows, size_t stride, int64_t m, int64
             if (mode == Mode::int8) {
                 std::copy(source, source + k, row.data());
                 kernels().rotate(row.data(), k, block);
-                scales_[static_cast<size_t>(i)] = kernels().quantize(row.data(), out, k, INT8_ZERO);
+                scales_[static_cast<size_t>(i)] = kernels().quantize(row.data(), out, k, ZERO);
             } else {
                 kernels().to_bfloat16(source, reinterpret_cast<uint16_t *>(out), k);
             }

@@ -70,28 +70,16 @@ void rotate(float * row, int64_t k, int block) {
 }
 
 float quantize(const float * row, void * out, int64_t k, int zero) {
-    // As integers: positive floats are ordered as their bits are, and NaN is larger than all.
-    uint32_t largest = 0;
-    for (int64_t i = 0; i < k; ++i) {
-        uint32_t bits;
-        std::memcpy(&bits, row + i, 4);
-        largest = std::max(largest, bits & 0x7fffffffu);
-    }
+    const uint32_t largest = largest_bits(row, k);
     float max;
     std::memcpy(&max, &largest, 4);
     const float inverse = 127.0f / max;
-    if (largest >= 0x7f800000u || !std::isfinite(inverse)) { // or a row of nothing but zeros and denormal numbers
+    if (largest >= INFINITE || !std::isfinite(inverse)) { // or a row of nothing but zeros and denormal numbers
         std::memset(out, zero, static_cast<size_t>(k));
-        return largest >= 0x7f800000u ? std::numeric_limits<float>::quiet_NaN() : 0.0f;
+        return largest >= INFINITE ? std::numeric_limits<float>::quiet_NaN() : 0.0f;
     }
-    constexpr float round = 12582912.0f; // 1.5 * 2^23: adding it leaves the nearest whole number in the low bits
     uint8_t * bytes = static_cast<uint8_t *>(out);
-    for (int64_t i = 0; i < k; ++i) {
-        const float shifted = row[i] * inverse + round;
-        uint32_t bits;
-        std::memcpy(&bits, &shifted, 4);
-        bytes[i] = static_cast<uint8_t>(bits + static_cast<uint32_t>(zero));
-    }
+    for (int64_t i = 0; i < k; ++i) bytes[i] = static_cast<uint8_t>(nearest(row[i] * inverse) + zero);
     return max / 127.0f;
 }
 

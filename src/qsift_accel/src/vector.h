@@ -43,6 +43,28 @@ inline Integers add_products(Integers sum, Integers bytes, Integers others) {
 }
 #endif
 
+// The largest |x| of a row, as its bits: positive floats are ordered as those are, and NaN is larger than all.
+inline uint32_t largest_bits(const float * row, int64_t n) {
+    uint32_t largest = 0;
+    for (int64_t i = 0; i < n; ++i) {
+        uint32_t bits;
+        std::memcpy(&bits, row + i, 4);
+        bits &= 0x7fffffffu;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest;
+}
+
+constexpr uint32_t INFINITE = 0x7f800000; // the bits of Inf, the least of those that are not finite
+
+// The nearest whole number, to even, of |x| <= 2^22: adding 1.5 * 2^23 leaves it in the low bits.
+inline int32_t nearest(float x) {
+    const float shifted = x + 12582912.0f;
+    int32_t bits;
+    std::memcpy(&bits, &shifted, 4);
+    return bits - 0x4b400000;
+}
+
 // Reads LANES float16.
 inline Vector load_half(const char * from) {
 #ifdef __AVX512F__
