@@ -143,19 +143,19 @@ def by_quant() -> None:
 
 def embedding_losses() -> None:
     """What each quant of the demo embedder loses beside F32, as it runs where nothing is set."""
-    _table_of_losses("embed")
+    _table_of_losses("demo", "embed")
 
 
 def reranking_losses() -> None:
     """The same for the demo reranker."""
-    _table_of_losses("rerank")
+    _table_of_losses("demo", "rerank")
 
 
 def what_an_imatrix_gains() -> None:
     """In how many quants the importance matrix makes the loss smaller, for both models, and where it does not."""
     parts = []
     for task, what in (("embed", "1 − cosine"), ("rerank", "change of P(yes)")):
-        found = {(row["quant"], row["imatrix"]): row for row in _losses(task, accel="off", cache_type="f16")}
+        found = {(row["quant"], row["imatrix"]): row for row in _losses("demo", task, accel="off", cache_type="f16")}
         pairs = {
             quant: (found[quant, False]["loss"], row["loss"]) for (quant, weighed), row in found.items() if weighed
         }
@@ -169,7 +169,7 @@ def what_an_imatrix_gains() -> None:
 
 def losses_by_engine() -> None:
     """What the accelerator's modes and the types of cache add to what the quants lose."""
-    every = _losses("embed")
+    every = _losses("demo", "embed")
     kinds = [("off", "f16"), ("bf16", "f16"), ("int8", "f16"), ("off", "q8_0"), ("off", "f32")]
     lines = []
     for first in (row for row in every if (row["accel"], row["cache_type"]) == kinds[0]):
@@ -178,7 +178,7 @@ def losses_by_engine() -> None:
         if len(here) > 1:
             name = f"{first['quant']}, importance-weighted" if first["imatrix"] else first["quant"]
             lines.append((name, *(f"{here[kind]['loss']:.5f}" if kind in here else "–" for kind in kinds)))
-    heads = ("mean loss", "plain", "accelerator bf16", "accelerator int8", "cache q8_0", "cache f32")
+    heads = ("mean loss", "plain", "bf16", "int8", "cache q8_0", "cache f32")
     table(heads, lines, every[-1])
 
 
@@ -198,7 +198,7 @@ def losses_picture() -> None:
     for place, (task, title) in enumerate(
         (("embed", "embedder: 1 − cosine"), ("rerank", "reranker: change of P(yes)"))
     ):
-        found = [row for row in _losses(task, accel="off", cache_type="f16") if row["loss"] > 1e-6]
+        found = [row for row in _losses("demo", task, accel="off", cache_type="f16") if row["loss"] > 1e-6]
         _points(found, title, left=20 + 380 * place)
 
 
@@ -446,9 +446,9 @@ def _by_workload(beginning: str, sizes: Sequence[int], head: str, show: Callable
     table((head, *(f"{size:,}" for size in sizes)), lines, row)
 
 
-def _table_of_losses(task: str) -> None:
+def _table_of_losses(models: str, task: str) -> None:
     """Prints a line for each file."""
-    found = _losses(task, accel="off", cache_type="f16")
+    found = _losses(models, task, accel="off", cache_type="f16")
     has_meaning = found[0]["ndcg"] is not None
     lines = []
     for row in found:
@@ -464,9 +464,9 @@ def _table_of_losses(task: str) -> None:
     table(heads, lines, found[-1])
 
 
-def _losses(task: str, **wanted: Any) -> list[Row]:
+def _losses(models: str, task: str, **wanted: Any) -> list[Row]:
     """Returns the newest row of each file and engine, of whole vectors in float32 where there are vectors."""
-    every = rows("quants", models="demo", task=task, **wanted)
+    every = rows("quants", models=models, task=task, **wanted)
     full = [row for row in every if row["precision"] in (None, "float32")]
     width = max((row["width"] or 0 for row in full), default=0)
     kinds = ("quant", "imatrix", "accel", "cache_type")
