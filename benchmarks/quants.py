@@ -180,9 +180,9 @@ class Measurement:
         self.rows: list[QuantRow] = []
         self._exact: NDArray[np.float32] | None = None
 
-    def take(self, made: Made) -> None:
-        """Measures a file with each of its settings."""
-        digest = checksum(made.path)
+    def take(self, made: Made) -> list[QuantRow]:
+        """Measures a file with each of its settings and returns its rows."""
+        before, digest = len(self.rows), checksum(made.path)
         for accel, cache in settings(made, self.modes):
             options = EngineOptions(accel=accel, cache_type=cache, threads=self.threads)
             loader = Embedder if self.task == "embed" else Reranker
@@ -208,6 +208,7 @@ class Measurement:
                         )
                     )
                     print(f"  {made.name:18} {line(self.rows[-1])}", flush=True)
+        return self.rows[before:]
 
     def _embed(self, embedder: Embedder, *, only: bool) -> Iterator[dict[str, Any]]:
         """Yields what a row says of the vectors; each precision and width where the engine has its default settings."""
@@ -325,10 +326,10 @@ def main() -> None:
             print(f"{name}, {task}", flush=True)
             measurement = Measurement(name, task, modes, options.repeat)
             for made in files(source, task, Path(scratch), options.quants.split(",")):
-                measurement.take(made)
+                found = measurement.take(made)
+                if not options.trial:
+                    append(found, "quants")  # a run that is cut off keeps what it measured
             tables.append(card(measurement.rows))
-            if not options.trial:
-                print(f"rows in {append(measurement.rows, 'quants')}", flush=True)
     if options.card:
         options.card.write_text("\n".join(tables), "utf-8")
 

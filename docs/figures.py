@@ -170,7 +170,7 @@ def what_an_imatrix_gains() -> None:
 def losses_by_engine() -> None:
     """What the accelerator's modes and the types of cache add to what the quants lose."""
     every = _losses("demo", "embed")
-    kinds = [("off", "f16"), ("bf16", "f16"), ("int8", "f16"), ("off", "q8_0"), ("off", "f32")]
+    kinds = [("off", "f16"), ("exact", "f16"), ("bf16", "f16"), ("int8", "f16"), ("off", "q8_0"), ("off", "f32")]
     lines = []
     for first in (row for row in every if (row["accel"], row["cache_type"]) == kinds[0]):
         same = [row for row in every if (row["quant"], row["imatrix"]) == (first["quant"], first["imatrix"])]
@@ -178,7 +178,7 @@ def losses_by_engine() -> None:
         if len(here) > 1:
             name = f"{first['quant']}, importance-weighted" if first["imatrix"] else first["quant"]
             lines.append((name, *(f"{here[kind]['loss']:.5f}" if kind in here else "–" for kind in kinds)))
-    heads = ("mean loss", "plain", "bf16", "int8", "cache q8_0", "cache f32")
+    heads = ("mean loss", "plain", "exact", "bf16", "int8", "cache q8_0", "cache f32")
     table(heads, lines, every[-1])
 
 

@@ -97,6 +97,7 @@ def model_file(task: Task, width: int = 64, **changes: object) -> ModelFile:
         name="stub",
         task=task,
         quant="f32",
+        block_types=frozenset({"f32"}),
         width=width,
         n_layers=1,
         n_vocab=305,

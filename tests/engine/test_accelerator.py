@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from texts import SENTENCES
 
-from qsift import Embedder, EngineOptions, Reranker
+from qsift import Embedder, EngineOptions, ModelFile, Reranker
 from qsift.bench.reference import Reference
 from qsift.convert import convert
 from qsift.engine.llama import accelerator
@@ -100,6 +100,18 @@ def test_vectors_of_the_0_6b_shape_are_torchs(checkpoint: Callable[..., Path], g
         quant, bound = bounds[mode]
         cosine = smallest_cosine(encode(gguf("embed-0.6b", quant), mode, texts), theirs)
         assert cosine >= bound, f"{mode}: {cosine:.6f}"
+
+
+@needs_plug_in
+def test_a_type_without_a_kernel_is_left_to_ggml(gguf: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+    file = ModelFile.open(gguf("embed-wide", "q3_k_m"))
+    assert file.block_types == {"q3_k", "q4_k", "q5_k"}
+    with pytest.raises(accelerator.Declined, match="no kernel for weights of the type Q3_K, only for IQ4_NL, "):
+        accelerator.choose("exact", file.block_types)
+    options = EngineOptions(accel="exact")
+    model, mode = accelerator.load_model(file, options, extra_buffers=False, mode="exact")
+    model.close()
+    assert mode is None and "there is no kernel for the type q3_K" in caplog.text
 
 
 @needs_plug_in

@@ -32,7 +32,8 @@ def test_auto_keeps_the_precision_of_the_file(monkeypatch: pytest.MonkeyPatch) -
     def auto(kernels: str, instruction_set: str) -> list[str | None]:
         found = Accelerator(kernels, "3.2.0", instruction_set, None, ())
         monkeypatch.setattr(accelerator, "load", lambda: found)
-        return [choose("auto", quant) for quant in ("q8_0", "q4_k_m", "q3_k_m", "bf16", "f16", "f32")]
+        files = ({"q8_0"}, {"q4_k", "q6_k"}, {"q4_0", "q4_1"}, {"bf16"}, {"f16"}, {"f32"})
+        return [choose("auto", types) for types in files]
 
     assert auto("AVX512_VNNI", "AMX") == ["bf16", "bf16", "bf16", "bf16", None, None]
     assert auto("AVX512_VNNI", "AVX512_BF16") == ["exact", "exact", "bf16", "bf16", None, None]

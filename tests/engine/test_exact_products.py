@@ -192,8 +192,6 @@ def test_the_kernels_keep_within_their_memory(tmp_path: Path) -> None:
             assert "products are right" in result.stdout
 
 
-def test_exact_is_refused_where_it_has_no_kernel() -> None:
-    with pytest.raises(accelerator.Declined, match=r"no kernel for Q3_K_M, only for Q8_0, Q6_K"):
-        accelerator.choose("exact", "q3_k_m")
+def test_exact_is_offered_where_the_cpu_has_vnni() -> None:
     modes: tuple[Mode, ...] = accelerator.load().modes
     assert "exact" in modes

@@ -17,5 +17,5 @@ def load_engine(file: ModelFile, task: Task, options: EngineOptions | None = Non
     """
     file.require(task)
     options = options or EngineOptions()
-    repacked, mode = extra_buffers(options), accelerator_mode(options, file.quant)
+    repacked, mode = extra_buffers(options), accelerator_mode(options, file.block_types)
     return LlamaEngine(file, task, options, extra_buffers=repacked, accel=mode)

@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -76,14 +77,14 @@ def extra_buffers(options: EngineOptions) -> bool:
     return check.safe
 
 
-def accelerator_mode(options: EngineOptions, quant: str | None = None) -> Mode | None:
+def accelerator_mode(options: EngineOptions, types: Set[str] = frozenset()) -> Mode | None:
     """Returns the accelerator's mode as the options, the CPU and the self-check allow it; None: without it.
 
     A wish that cannot be granted is logged. The plug-in is loaded here only after a child has run it.
 
     Args:
         options: the wish among them, and the device.
-        quant: type of the file's weights; see `accelerator.choose`.
+        types: of the file's block weights; see `accelerator.choose`.
 
     Raises:
         ValueError: as `accelerator.wish`.
@@ -96,7 +97,7 @@ def accelerator_mode(options: EngineOptions, quant: str | None = None) -> Mode |
         check = self_check("accelerator")
         if not check.safe:
             raise Declined(check.reason)
-        return choose(word, quant)
+        return choose(word, types)
     except Declined as reason:
         level = logging.DEBUG if word == "auto" else logging.WARNING
         logger.log(level, "The accelerator stays off: %s", reason)

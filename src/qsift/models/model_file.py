@@ -36,6 +36,7 @@ class ModelFile:
         name: what the file calls itself.
         task: "embed", "rerank", or None where the file does not say (both loaders accept it).
         quant: name of the quantisation, as the file says or as most of its weights are.
+        block_types: types of the blocks' matrices, such as {"q4_k", "q6_k"}.
         width: hidden size, which is the width of the vectors.
         n_layers: number of blocks.
         n_vocab: rows of the embedding matrix.
@@ -52,6 +53,7 @@ class ModelFile:
     name: str
     task: Task | None
     quant: str
+    block_types: frozenset[str]
     width: int
     n_layers: int
     n_vocab: int
@@ -161,6 +163,11 @@ def _describe(header: Header) -> ModelFile:
         name=str(keys.get("general.name") or os.path.basename(header.path)),
         task=task,
         quant=manifest.quant if manifest else _commonest_type(header),
+        block_types=frozenset(
+            tensor.type_name.lower()
+            for name, tensor in header.tensors.items()
+            if name.startswith("blk.") and len(tensor.shape) == 2
+        ),
         width=keys["qwen3.embedding_length"],
         n_layers=keys["qwen3.block_count"],
         n_vocab=len(keys["tokenizer.ggml.tokens"]),

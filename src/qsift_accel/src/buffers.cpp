@@ -15,6 +15,14 @@ namespace {
 
 constexpr size_t ALIGNMENT = 64;
 
+const Format & exact_format(const ggml_tensor * weight) {
+    const Format * format = format_of(weight->type);
+    if (!format) {
+        throw std::runtime_error(std::string("there is no kernel for the type ") + ggml_type_name(weight->type));
+    }
+    return *format;
+}
+
 void buffer_free(ggml_backend_buffer_t buffer) {
     packed_bytes -= buffer->size;
     std::free(buffer->context);
@@ -29,7 +37,7 @@ void buffer_set(ggml_backend_buffer_t buffer, ggml_tensor * tensor, const void *
         }
         const Mode mode = *static_cast<const Mode *>(buffer->buft->context);
         if (mode == Mode::exact) {
-            pack(panels(*format_of(tensor->type), tensor->ne[1], tensor->ne[0], tensor->data), tensor->type, data, pack_threads);
+            pack(panels(exact_format(tensor), tensor->ne[1], tensor->ne[0], tensor->data), tensor->type, data, pack_threads);
             return;
         }
         const auto to_float = ggml_get_type_traits(tensor->type)->to_float;
@@ -83,11 +91,7 @@ size_t buft_alloc_size(ggml_backend_buffer_type_t buft, const ggml_tensor * tens
     size_t size = 4 * static_cast<size_t>(ggml_nelements(tensor)) + (1 << 16); // enough for any, where none is found
     guarded("laying out a weight", [&] {
         const Mode mode = *static_cast<const Mode *>(buft->context);
-        const Format * format = format_of(tensor->type);
-        if (mode == Mode::exact && !format) {
-            throw std::runtime_error(std::string("there is no kernel for the type ") + ggml_type_name(tensor->type));
-        }
-        size = mode == Mode::exact ? packed_size(panels(*format, tensor->ne[1], tensor->ne[0], nullptr)) : Packing::of(mode, tensor->ne[1], tensor->ne[0]).size();
+        size = mode == Mode::exact ? packed_size(panels(exact_format(tensor), tensor->ne[1], tensor->ne[0], nullptr)) : Packing::of(mode, tensor->ne[1], tensor->ne[0]).size();
     });
     return size;
 }

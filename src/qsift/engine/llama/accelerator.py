@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -32,8 +33,8 @@ _INT8 = ("AVX2_VNNI", "AVX2_VNNI_2", "AVX512_VNNI", *_BF16)
 _AMX = ("AMX", "AMX_FP16")
 _EXACT = ("AVX2_VNNI", "AVX512_VNNI")
 
-EXACT_QUANTS = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "iq4_nl", "iq4_xs")
-"""Files whose block weights the mode "exact" has a kernel for."""
+EXACT_TYPES = frozenset({"q8_0", "q6_k", "q5_k", "q4_k", "q4_0", "iq4_nl", "iq4_xs"})
+"""Types of block weights that the mode "exact" has a kernel for."""
 
 
 class Declined(Exception):
@@ -66,17 +67,17 @@ class Accelerator:
         }
         return tuple(mode for mode in get_args(Mode) if gains[mode])
 
-    def auto(self, quant: str | None) -> Mode | None:
-        """Returns what "auto" comes to for a file whose weights are of this type; None for llama.cpp's own kernels.
+    def auto(self, types: Set[str]) -> Mode | None:
+        """Returns what "auto" comes to for block weights of these types; None for llama.cpp's own kernels.
 
         It is the fastest mode that costs no accuracy, as measured by benchmarks/accelerator.py: bf16 with AMX; exact
         where the CPU has VNNI; bf16 for what exact has no kernel for. F16 and F32 are more exact than either. int8 is
         faster still, and has to be asked for, because its own error on random weights is larger than that of Q8_0 (a
         cosine of 0.9987 against 0.9995).
         """
-        if quant in ("f16", "f32"):
+        if types & {"f16", "f32"}:
             return None
-        if "exact" in self.modes and self.instruction_set not in _AMX and (quant is None or quant in EXACT_QUANTS):
+        if "exact" in self.modes and self.instruction_set not in _AMX and types <= EXACT_TYPES:
             return "exact"
         return "bf16" if "bf16" in self.modes else None
 
@@ -206,12 +207,12 @@ def wish(options: EngineOptions) -> Accel:
     return word if gpu_layers(options) == 0 else "off"  # type: ignore[return-value]
 
 
-def choose(word: Accel, quant: str | None = None) -> Mode | None:
+def choose(word: Accel, types: Set[str] = frozenset()) -> Mode | None:
     """Returns the mode that a wish comes to on this CPU; None for llama.cpp's own kernels.
 
     Args:
         word: the wish.
-        quant: type of the file's weights; None where no file is meant.
+        types: of the file's block weights; none where no file is meant.
 
     Raises:
         Declined: the plug-in does not load, the CPU gains nothing from the mode that was asked for, or that mode has
@@ -221,12 +222,13 @@ def choose(word: Accel, quant: str | None = None) -> Mode | None:
         return None
     found = load()
     if word == "auto":
-        return found.auto(quant)
+        return found.auto(types)
     if word not in found.modes:
         has = found.kernels if word == "exact" else found.instruction_set
         raise Declined(f"This CPU gains nothing from {word} (it has {has}).")
-    if word == "exact" and quant is not None and quant not in EXACT_QUANTS:
-        raise Declined(f"The mode exact has no kernel for {quant.upper()}, only for {', '.join(EXACT_QUANTS).upper()}.")
+    if word == "exact" and (without := types - EXACT_TYPES):
+        told, known = (", ".join(sorted(names)).upper() for names in (without, EXACT_TYPES))
+        raise Declined(f"The mode exact has no kernel for weights of the type {told}, only for {known}.")
     return word
 
 
