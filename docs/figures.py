@@ -151,6 +151,11 @@ def reranking_losses() -> None:
     _table_of_losses("demo", "rerank")
 
 
+def losses_of_the_released_size() -> None:
+    """The same for the released 0.6B's shape with random weights, measured beside other work: speeds are left out."""
+    _table_of_losses("random", "embed", has_speed=False)
+
+
 def what_an_imatrix_gains() -> None:
     """In how many quants the importance matrix makes the loss smaller, for both models, and where it does not."""
     parts = []
@@ -446,7 +451,7 @@ def _by_workload(beginning: str, sizes: Sequence[int], head: str, show: Callable
     table((head, *(f"{size:,}" for size in sizes)), lines, row)
 
 
-def _table_of_losses(models: str, task: str) -> None:
+def _table_of_losses(models: str, task: str, *, has_speed: bool = True) -> None:
     """Prints a line for each file."""
     found = _losses(models, task, accel="off", cache_type="f16")
     has_meaning = found[0]["ndcg"] is not None
@@ -456,9 +461,10 @@ def _table_of_losses(models: str, task: str) -> None:
         cells += [f"{row['ndcg']:.3f}"] if has_meaning else []
         cells += [f"{row['recall']:.3f}"] if row["recall"] is not None else []
         name = f"{row['quant']}, importance-weighted" if row["imatrix"] else row["quant"]
-        lines.append((name, f"{row['nbytes'] / 1e6:,.1f} MB", f"{row['tokens_per_second']:,.0f}", *cells))
+        speed = [f"{row['tokens_per_second']:,.0f}"] if has_speed else []
+        lines.append((name, f"{row['nbytes'] / 1e6:,.1f} MB", *speed, *cells))
     what = "1 − cosine" if task == "embed" else "change of P(yes)"
-    heads = ["", "file", "tokens a second", f"{what}, mean", "largest", "Kendall's tau"]
+    heads = ["", "file", *(["tokens a second"] if has_speed else []), f"{what}, mean", "largest", "Kendall's tau"]
     heads += ["nDCG@10"] if has_meaning else []
     heads += ["recall@10"] if found[0]["recall"] is not None else []
     table(heads, lines, found[-1])
