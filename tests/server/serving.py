@@ -15,27 +15,28 @@ class Serving:
     """A running server; leaving the block ends it as SIGTERM does and demands that it ends well.
 
     Attributes:
-        url: where it is.
-        port: the port in it.
+        url: where it is; of a Unix socket, what its clients may call it.
+        port: the port in it; 0 for a Unix socket.
         told: lines that it printed on stderr.
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, **environment: str) -> None:
         self.told: list[str] = []
+        port = () if "--unix-socket" in arguments else ("--port", "0")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "qsift", "serve", "--port", "0", "--threads", "1", *arguments],
+            [sys.executable, "-m", "qsift", "serve", *port, "--threads", "1", *arguments],
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         )
         self._ready = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
         self._ready.wait(300)
-        found = re.search(r"http://\S+:(\d+)", self.told[0]) if self.told else None
+        found = re.search(r"http://\S+:(\d+)|unix:", self.told[0]) if self.told else None
         if not found:
             self._process.kill()
         assert found, self.told
-        self.url, self.port = found[0], int(found[1])
+        self.url, self.port = (found[0], int(found[1])) if found[1] else ("http://localhost", 0)
 
     @property
     def memory(self) -> int:
@@ -46,6 +47,11 @@ class Serving:
     def terminate(self) -> None:
         """Asks it to end, and does not wait."""
         self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it as a crash does, and waits."""
+        self._process.kill()
+        self.wait()
 
     def wait(self) -> int:
         """Returns its exit code."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 from contextlib import ExitStack
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from .console import tell
 from .options import engine, engine_options
@@ -23,6 +25,15 @@ _LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "bod
 @click.option("--reranker", metavar="NAME", help="Reranker: a .gguf file or a name (qsift models).")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind to.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--unix-socket",
+    type=click.Path(),
+    metavar="PATH",
+    help="Listen on a Unix socket, for this user alone, and on no port.",
+)
+@click.option(
+    "--port-file", type=click.Path(dir_okay=False), metavar="PATH", help="Write the port there as soon as all is ready."
+)
 @click.option("--api-key", "api_keys", multiple=True, envvar="QSIFT_API_KEY", help="Demand this key; may be repeated.")
 @click.option("--insecure", is_flag=True, help="Bind beyond this machine without a key.")
 @click.option("--max-body", type=click.IntRange(1), default=8 * 2**20, show_default=True, help="Bytes of a body.")
@@ -53,7 +64,14 @@ def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
     to what it accepted.
     """
     try:
-        from qsift.server import ServerOptions, bound_socket, create_app, is_loopback
+        from qsift.server import (
+            ServerOptions,
+            bound_socket,
+            create_app,
+            is_loopback,
+            port_file,
+            unix_socket,
+        )
         from qsift.server import serve as run
     except ImportError as error:
         package = (error.name or "fastapi").partition(".")[0]
@@ -61,7 +79,11 @@ def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
 
     if not embedding and not reranker:
         raise click.UsageError("There is nothing to serve. Name a model with --embedding, --reranker, or both.")
-    is_local = is_loopback(options["host"])
+    context = click.get_current_context()
+    has_port = options["unix_socket"] is None
+    if not has_port:
+        _check_unix_socket(context)
+    is_local = not has_port or is_loopback(options["host"])
     if not is_local and not options["api_keys"] and not options["insecure"]:
         raise click.UsageError(
             f"Others can reach {options['host']}, and there is no key. Give one with --api-key or QSIFT_API_KEY, "
@@ -69,17 +91,43 @@ def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
         )
     limits = ServerOptions(
         api_keys=tuple(options["api_keys"]),
-        local_names_only=is_local and not options["api_keys"],
+        # No web page gets to a Unix socket; what its clients call this server is theirs.
+        local_names_only=has_port and is_local and not options["api_keys"],
         **{name: options[name] for name in _LIMITS},
     )
     _log(requests=options["log"] and not options["quiet"])
-    # The address is taken before the models are loaded, so that a mistake shows at once; it listens when they are.
-    bound = bound_socket(options["host"], options["port"])
-    with bound, ExitStack() as models:
-        app = create_app(*_load(embedding, reranker, options, models), options=limits)
-        host, port = bound.getsockname()[:2]
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        run(app, bound, on_ready=lambda: tell(f"Serving on {address}, its API on {address}/docs. Ctrl-C ends it."))
+    with ExitStack() as stack:
+        # The address is taken before the models are loaded, so that a mistake shows at once.
+        bound = stack.enter_context(
+            bound_socket(options["host"], options["port"]) if has_port else unix_socket(options["unix_socket"])
+        )
+        write_port = stack.enter_context(port_file(options["port_file"])) if options["port_file"] else None
+        app = create_app(*_load(embedding, reranker, options, stack), options=limits)
+
+        def on_ready() -> None:
+            if write_port:
+                write_port(bound.getsockname()[1])
+            tell(f"Serving on {_address(bound)}. Ctrl-C ends it.")
+
+        run(app, bound, on_ready=on_ready)
+
+
+def _check_unix_socket(context: click.Context) -> None:
+    for name in ("host", "port", "port_file", "insecure"):
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{option} is for a port, and --unix-socket opens none. Leave one of them out.")
+    if not hasattr(socket, "AF_UNIX"):
+        raise click.UsageError("Python has no Unix sockets on this system. Use --host and --port.")
+
+
+def _address(bound: socket.socket) -> str:
+    name = bound.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    host, port = name[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{url}, its API on {url}/docs"
 
 
 def _load(embedding: str | None, reranker: str | None, options: dict[str, Any], models: ExitStack) -> tuple[Any, Any]:

@@ -1,7 +1,8 @@
 """The HTTP server: `qsift serve`, and `create_app` for those who bring their own. Needs the extra ``server``."""
 
 from .app import create_app
-from .process import bound_socket, serve
+from .listening import bound_socket, port_file, unix_socket
+from .process import serve
 from .settings import ServerOptions, is_loopback
 
 __all__ = ["ServerOptions", "create_app", "serve"]

@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from .gate import Gate
+from .listening import notify, remove_file
 
 _FAREWELL = 0.5
 """Seconds after the signal in which requests are still taken, and at the end in which they are refused in words."""
@@ -24,30 +25,13 @@ _SWITCH_INTERVAL = 0.0005
 """Seconds that the event loop and the batchers' threads wait for each other, at most, to let one have Python."""
 
 
-def bound_socket(host: str, port: int) -> socket.socket:
-    """Returns a socket that is bound and does not listen yet; port 0 takes any that is free.
-
-    Raises:
-        OSError: the address is in use, or none of this machine.
-    """
-    (family, kind, protocol, _, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    bound = socket.socket(family, kind, protocol)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError:
-        bound.close()
-        raise
-    return bound
-
-
 def serve(app: Gate, bound: socket.socket, *, on_ready: Callable[[], None] | None = None) -> None:
     """Serves until SIGINT or SIGTERM, then finishes what was accepted; a second signal ends at once.
 
     Args:
         app: what `create_app` made.
-        bound: what `bound_socket` gave; it is closed at the end.
-        on_ready: called as soon as connections are accepted.
+        bound: a socket that is bound; it is closed at the end, and a Unix socket's file removed.
+        on_ready: called as soon as connections are accepted, before systemd is told.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL)
     _Protocol.SECONDS = app.options.body_timeout
@@ -89,15 +73,19 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self._on_ready:
             self._on_ready()
+        notify("READY=1")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Lets clients go, waits for what was accepted, and closes the socket."""
+        notify("STOPPING=1")
         await asyncio.sleep(_FAREWELL if self.server_state.connections else 0)
         # The socket stays open meanwhile: whoever comes now is refused in words, not by a reset.
         self._gate.is_closing = True
         while self._gate.in_flight and not self.force_exit:
             await asyncio.sleep(0.05)
         await asyncio.sleep(_FAREWELL if self.server_state.connections else 0)
+        for bound in sockets or ():
+            remove_file(bound)
         await super().shutdown(sockets)
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
