@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import sys
 from contextlib import ExitStack
 from typing import Any
 
@@ -55,6 +54,13 @@ _LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "bod
 @click.option(
     "--log/--no-log", default=True, show_default=True, help="A line on stderr for each request, without texts."
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: everything on stderr is an object a line.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Nothing on stderr but the address and errors.")
 @engine_options
 def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
@@ -69,6 +75,7 @@ def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
             bound_socket,
             create_app,
             is_loopback,
+            log_to_stderr,
             port_file,
             unix_socket,
         )
@@ -95,7 +102,7 @@ def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
         local_names_only=has_port and is_local and not options["api_keys"],
         **{name: options[name] for name in _LIMITS},
     )
-    _log(requests=options["log"] and not options["quiet"])
+    log_to_stderr(options["log_format"], each_request=options["log"] and not options["quiet"])
     with ExitStack() as stack:
         # The address is taken before the models are loaded, so that a mistake shows at once.
         bound = stack.enter_context(
@@ -107,7 +114,8 @@ def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
         def on_ready() -> None:
             if write_port:
                 write_port(bound.getsockname()[1])
-            tell(f"Serving on {_address(bound)}. Ctrl-C ends it.")
+            say = tell if options["log_format"] == "text" else logging.getLogger("qsift.server").info
+            say(f"Serving on {_address(bound)}. Ctrl-C ends it.")
 
         run(app, bound, on_ready=on_ready)
 
@@ -136,13 +144,3 @@ def _load(embedding: str | None, reranker: str | None, options: dict[str, Any], 
         (embedding, models.enter_context(Embedder.load(embedding, options=settings))) if embedding else None,
         (reranker, models.enter_context(Reranker.load(reranker, options=settings))) if reranker else None,
     )
-
-
-def _log(*, requests: bool) -> None:
-    if requests:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        logger = logging.getLogger("qsift.server")
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False

@@ -2,6 +2,7 @@
 
 from .app import create_app
 from .listening import bound_socket, port_file, unix_socket
+from .log import log_to_stderr
 from .process import serve
 from .settings import ServerOptions, is_loopback
 

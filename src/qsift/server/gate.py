@@ -17,11 +17,10 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
 
-from .error_responses import ProblemError, answer, dialect_of, problem_of
+from .error_responses import STATUS, ProblemError, answer, dialect_of, problem_of
+from .log import requests
 from .metrics import Metrics
 from .settings import ServerOptions, is_loopback
-
-logger = logging.getLogger("qsift.server")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -66,6 +65,10 @@ class Gate:
                 self.in_flight -= 1
         except ProblemError as error:
             await answer(problem_of(error), dialect_of(scope["path"]))(scope, receive, visit.send)
+        except Exception:
+            # The app told and answered it, and raises it again for servers that would have to.
+            if visit.status != STATUS["broken"]:
+                raise
         finally:
             self._tell(scope, visit)
 
@@ -112,10 +115,15 @@ class Gate:
         seconds = time.monotonic() - visit.started
         path = scope["path"] if scope["path"] in self._paths else "other"
         self._metrics.answered(path, visit.status, seconds)
-        if logger.isEnabledFor(logging.INFO):
-            client = scope["client"][0] if scope.get("client") else "-"
-            told = scope["state"].get("told", "")
-            logger.info("%s %s %s %d %.1f ms %s", client, scope["method"], path, visit.status, seconds * 1000, told)
+        if requests.isEnabledFor(logging.INFO):
+            client = scope["client"][0] if scope.get("client") else None  # a Unix socket tells no name
+            method, milliseconds = scope["method"], round(seconds * 1000, 1)
+            facts = {"client": client, "method": method, "path": path, "status": visit.status}
+            facts |= {"milliseconds": milliseconds, "texts": None, "tokens": None}
+            told = scope["state"].get("told", {})
+            counts = ", ".join(f"{number} {what}" for what, number in told.items())
+            words = (client or "-", method, path, visit.status, milliseconds, counts)
+            requests.info("%s %s %s %d %.1f ms %s", *words, extra={"request": facts | told})
 
 
 class _Visit:

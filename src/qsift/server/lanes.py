@@ -79,7 +79,7 @@ class _Lane(Generic[Model]):
             )
         rows = await self._answer(request, self.batcher.submit(encoded, _client(request)))
         self._metrics.counted(self.name, n_tokens)
-        request.state.told = f"{len(encoded)} texts, {n_tokens} tokens"
+        request.state.told = {"texts": len(encoded), "tokens": n_tokens}
         return rows, n_tokens
 
     async def _answer(self, request: Request, future: Future[Rows]) -> Rows:
