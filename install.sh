@@ -62,6 +62,11 @@ fi
 echo "Installing $target into $venv; llama.cpp, if it must be compiled, with ${CC:-cc} (about 5 minutes)."
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$target"
 
+# A test asks it about the unit that `qsift serve --systemd` prints, and is skipped without it.
+case "$(uname) $target" in
+    "Linux .[test]") (need systemd-analyze systemd command -v systemd-analyze) || true ;;
+esac
+
 # The accelerator, where this CPU gains from it. qsift works without, so whatever goes wrong here is said and survived.
 flags=$(sed -n 's/^flags.*: / /p;/^flags/q' /proc/cpuinfo 2>/dev/null || true)
 case "$(uname -sm) $flags " in

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from .console import tell
 from .options import engine, engine_options
+from .service import SERVICES, service_of
 from qsift.embedder import Embedder
 from qsift.errors import MissingExtraError
 from qsift.reranker import Reranker
@@ -61,6 +62,9 @@ _LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "bod
     show_default=True,
     help="json: everything on stderr is an object a line.",
 )
+@click.option("--systemd", "service", flag_value="systemd", help="Print a unit that runs this command, and end.")
+@click.option("--launchd", "service", flag_value="launchd", help="Print such an agent of macOS, and end.")
+@click.option("--task-scheduler", "service", flag_value="task-scheduler", help="Print such a task of Windows, and end.")
 @click.option("--quiet", "-q", is_flag=True, help="Nothing on stderr but the address and errors.")
 @engine_options
 def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
@@ -102,6 +106,11 @@ def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
         local_names_only=has_port and is_local and not options["api_keys"],
         **{name: options[name] for name in _LIMITS},
     )
+    if options["service"]:
+        text, advice = SERVICES[options["service"]](service_of(context))
+        click.echo(text, nl=False)
+        tell(advice)
+        return
     log_to_stderr(options["log_format"], each_request=options["log"] and not options["quiet"])
     with ExitStack() as stack:
         # The address is taken before the models are loaded, so that a mistake shows at once.
