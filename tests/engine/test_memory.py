@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkpoints import K_QUANT, Shape, write_checkpoint
 
 from qsift import Embedder, EngineOptions, Reranker
 from qsift.convert import QUANTS, convert
-from qsift.engine.machine import cpu_has_amx
-from qsift.engine.memory import cache_bytes, compute_bytes, repacked_bytes, run_bytes
+from qsift.engine.llama.accelerator import Mode
+from qsift.engine.machine import available_memory, cpu_has_amx
+from qsift.engine.memory import cache_bytes, compute_bytes, file_bytes, repacked_bytes, run_bytes
+from qsift.models import ModelFile
 from qsift.models.specs import ModelSpec, Task
 
 OPTIONS = EngineOptions(device="cpu", threads=1, extra_buffers=False, accel="off")
@@ -82,3 +88,58 @@ def test_the_head_of_the_real_vocabulary_counts(gguf: Callable[..., Path], caplo
     found = allocated(caplog, gguf("embed-real-vocab"), "embed")
     assert 0.9 * compute_bytes(spec) < found["compute"] <= 1.01 * compute_bytes(spec)
     assert run_bytes(spec, "f16", "embed") > run_bytes(sized(Shape(), "embed", 294), "f16", "embed") + found["compute"]
+
+
+# What a second model adds, beside its mapped file: the first has made what all share.
+_CHILD = """
+import json, re, sys
+from pathlib import Path
+import numpy as np
+from qsift import Embedder, EngineOptions
+
+def anonymous():
+    return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+options, kept = EngineOptions(device="cpu", threads=1, extra_buffers=False, accel="off"), []
+for path in sys.argv[1:]:
+    before = anonymous()
+    kept.append(Embedder.load(path, options=options))
+    kept[-1].engine.decode([np.full(250, number, np.int32) for number in range(4)])
+    stepper = kept[-1].engine.stepper(np.full(3000, 7, np.int32))
+    while stepper.advance(512) is None:
+        pass
+print(json.dumps(anonymous() - before))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_a_served_file_adds_what_was_computed_beforehand(gguf: Callable[..., Path]) -> None:
+    path = gguf("embed-real-vocab")
+    command = [sys.executable, "-c", _CHILD, str(gguf("embed")), str(path)]
+    found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    file = ModelFile.open(path)
+    computed = file_bytes(file, OPTIONS, n_tokens=3000, repacked=False, accel=None) - file.nbytes
+    assert 0.7 * computed < found < computed
+
+
+def test_each_option_that_takes_memory_counts(gguf: Callable[..., Path]) -> None:
+    file = ModelFile.open(gguf("embed-wide", "q4_0"))
+    spec = sized(K_QUANT, "embed", 294)
+
+    def size(repacked: bool = False, accel: Mode | None = None, **options: Any) -> int:
+        return file_bytes(file, EngineOptions(**options), n_tokens=3000, repacked=repacked, accel=accel)
+
+    twice = repacked_bytes(spec, "q4_0", "embed")
+    assert size(repacked=True) - size() >= twice > 0
+    assert size(cache_type="f32") - size() == cache_bytes(spec) + cache_bytes(spec, 3000)
+    assert size(batch_tokens=1024) > size()
+    assert size() < size(accel="int8") < size(accel="exact") < size(accel="bf16")
+
+
+def test_the_memory_that_is_available_is_some_of_the_machines() -> None:
+    if not Path("/proc/meminfo").exists():
+        assert available_memory() is None
+        return
+    total = int(Path("/proc/meminfo").read_text().partition("MemTotal:")[2].split()[0]) * 1024
+    found = available_memory()
+    assert found is not None and 0 < found < total

@@ -87,7 +87,7 @@ def peak_rss() -> int | None:
         text = Path("/proc/self/status").read_text()
     except OSError:
         return _peak_of_usage()
-    return int(text.partition("VmHWM:")[2].split()[0]) * 1024
+    return _kilobytes(text, "VmHWM:")
 
 
 def _peak_of_usage() -> int | None:
@@ -97,6 +97,28 @@ def _peak_of_usage() -> int | None:
         return None
     # Kilobytes everywhere but on macOS.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def available_memory() -> int | None:
+    """Returns the bytes that can be taken without swapping, within a container's limit; None outside of Linux."""
+    try:
+        found = [_kilobytes(Path("/proc/meminfo").read_text(), "MemAvailable:")]
+    except OSError:
+        return None
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit, used = ((group / f"memory.{name}").read_text() for name in ("max", "current"))
+        # Pages of files that nobody used lately are given back when memory is short.
+        spare = int((group / "memory.stat").read_text().partition("inactive_file ")[2].split()[0])
+        found += [int(limit) - int(used) + spare]
+    except (OSError, ValueError, IndexError):
+        pass  # no container, or one without a limit
+    return max(min(found), 0)
+
+
+def _kilobytes(text: str, name: str) -> int:
+    """Returns the bytes of a line such as "VmHWM:  1234 kB"."""
+    return int(text.partition(name)[2].split()[0]) * 1024
 
 
 def cache_folder() -> Path:

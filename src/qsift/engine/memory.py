@@ -1,4 +1,4 @@
-"""How much memory a model takes to run, by its shape. Arithmetic; nothing is loaded.
+"""How much memory a model takes to run, by its shape or its file. Arithmetic; nothing is loaded.
 
 What llama.cpp allocates is known from its settings in `llama.context`; the process around it was measured once
 (`benchmarks/model_sizes.py`), and so was which of a block's rows are alive at the same time.
@@ -6,8 +6,13 @@ What llama.cpp allocates is known from its settings in `llama.context`; the proc
 
 from __future__ import annotations
 
-from .llama.context import CELLS_STEP, DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
-from qsift.models import Shape, Task, typed_weights, weight_bytes
+from math import prod
+
+from .llama.accelerator import Mode
+from .llama.context import CACHE_TYPES, CELLS_STEP, DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
+from .machine import cpu_has_amx
+from .protocol import EngineOptions
+from qsift.models import ModelFile, Shape, Task, read_header, shape_of, typed_weights, weight_bytes
 
 _PROCESS = 45 << 20
 """Python, numpy and llama.cpp before a model is loaded. Measured."""
@@ -17,6 +22,40 @@ _PER_TOKEN = 330
 
 _REPACKED = ("Q4_0", "Q4_K", "IQ4_NL")
 """Types that llama.cpp keeps a second time, in another order, for faster kernels on x86."""
+_PACKED = {"bf16": 2.0, "int8": 1.0, "exact": 1.125}
+"""Bytes of a block's weight as the accelerator packs it, in each of its modes."""
+
+
+def file_bytes(file: ModelFile, options: EngineOptions, *, n_tokens: int, repacked: bool, accel: Mode | None) -> int:
+    """Returns what a file adds to the memory of a process that serves it: `run_bytes` for any file and any options.
+
+    A server decodes a long text in steps (`Engine.stepper`), in a cache of its own beside that of the others. That one
+    counts as it begins; a query or an instruction of hundreds of tokens, which others stand on, can make it larger.
+
+    Args:
+        file: the model.
+        options: how it will run.
+        n_tokens: the longest text.
+        repacked: whether llama.cpp may repack the weights.
+        accel: the accelerator's mode, whose packed weights take the place of the file's; None without it.
+
+    Raises:
+        ModelFileError: the file is gone or damaged.
+    """
+    header = read_header(file.path)
+    model, blocks = shape_of(header), [one for one in header.tensors.values() if one.name.startswith("blk.")]
+    size = file.nbytes
+    if accel:
+        size += sum(int(_PACKED[accel] * prod(one.shape)) - one.nbytes for one in blocks)
+    elif repacked:  # AMX has kernels for most types
+        size += sum(one.nbytes for one in blocks if cpu_has_amx() or one.type_name in _REPACKED)
+    of_f16 = CACHE_TYPES[options.cache_type][1]
+    lengths = 2 * (options.batch_tokens or DEFAULT_BATCH_TOKENS), n_tokens
+    contexts = (
+        int(of_f16 * cache_bytes(model, length)) + compute_bytes(model, length) + _logits_bytes(model)
+        for length in lengths
+    )
+    return size + _PER_TOKEN * model.vocab_size + sum(contexts)
 
 
 def run_bytes(model: Shape, quant: str, task: Task, *, n_tokens: int = 0, repacked: bool = True) -> int:

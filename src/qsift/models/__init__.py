@@ -5,6 +5,7 @@ were trained with.
 """
 
 from .gguf_header import GGML_TYPES, Header, TensorInfo, read_header
+from .gguf_problems import shape_of
 from .manifest import ARCHITECTURE, OWN_TEMPLATE, POOLING_LAST, POOLING_RANK, Manifest, named_template
 from .model_file import ModelFile, wrong_task
 from .prompts import (

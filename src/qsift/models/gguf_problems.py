@@ -145,8 +145,13 @@ def _head_problems(header: Header) -> Iterator[str]:
 
 def _expected_shapes(header: Header) -> dict[str, tuple[int, ...]]:
     """Returns the shapes of a GGUF's weights by name; a GGUF has them the other way round than torch."""
+    return {weight.name: weight.shape[::-1] for weight in weights(shape_of(header))}
+
+
+def shape_of(header: Header) -> Shape:
+    """Returns the sizes of a GGUF's model; its keys were checked before."""
     keys = header.keys
-    shape = Shape(
+    return Shape(
         num_hidden_layers=keys["qwen3.block_count"],
         hidden_size=keys["qwen3.embedding_length"],
         intermediate_size=keys["qwen3.feed_forward_length"],
@@ -155,4 +160,3 @@ def _expected_shapes(header: Header) -> dict[str, tuple[int, ...]]:
         head_dim=keys["qwen3.attention.key_length"],
         vocab_size=len(keys["tokenizer.ggml.tokens"]),
     )
-    return {weight.name: weight.shape[::-1] for weight in weights(shape)}

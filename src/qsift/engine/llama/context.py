@@ -34,7 +34,8 @@ FIRST_CELLS = 256
 # ggml's flash attention sums values in F16 unless a call holds 64 queries or more: the last token of
 # a text of 20,000 then has a cosine of 0.996 to torch's. So a long text's last 64 tokens go together.
 _LONG, _LONG_TAIL = 1024, 64
-_CACHE_TYPES = {"f32": (0, 2.0), "f16": (1, 1.0), "q8_0": (8, 17 / 32)}  # ggml's type, size relative to F16
+CACHE_TYPES = {"f32": (0, 2.0), "f16": (1, 1.0), "q8_0": (8, 17 / 32)}
+"""ggml's type of the cached keys and values, and its size relative to F16, by the name in `EngineOptions`."""
 
 
 class Context:
@@ -59,7 +60,7 @@ class Context:
         elif flash is None and model.is_packed:
             flash = True  # llama.cpp's own choice is off, where attention does not run on the CPU backend
         params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_AUTO if flash is None else int(flash)
-        cache_type, relative_size = _CACHE_TYPES[options.cache_type]
+        cache_type, relative_size = CACHE_TYPES[options.cache_type]
         params.type_k = params.type_v = cache_type
         params.offload_kqv = params.op_offload = model.on_gpu
         if watch is not None:
