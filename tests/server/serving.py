@@ -41,8 +41,16 @@ class Serving:
     @property
     def memory(self) -> int:
         """Resident memory in bytes."""
+        return self._memory("VmRSS")
+
+    @property
+    def own_memory(self) -> int:
+        """Resident memory in bytes that is no page of a file."""
+        return self._memory("RssAnon")
+
+    def _memory(self, kind: str) -> int:
         status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) * 1024  # type: ignore[index]
+        return int(re.search(rf"{kind}:\s+(\d+)", status)[1]) * 1024  # type: ignore[index]
 
     def terminate(self) -> None:
         """Asks it to end, and does not wait."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -62,6 +63,23 @@ engine_options = all_of(*_ENGINE.values())
 def engine_options_but(*names: str) -> Decorator:
     """Returns the engine's options without some, which a command has in another form."""
     return all_of(*(option for name, option in _ENGINE.items() if name not in names))
+
+
+class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number of bytes, such as 12GB, 1.5GiB or 800000000."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the bytes."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:([KMGT])(i?)B?|B)?", value.strip(), re.IGNORECASE)
+        if not found:
+            self.fail(f"{value!r} is no size. Write it as 12GB, 1.5GiB or a number of bytes.", param, ctx)
+        number, prefix, binary = found.groups()
+        unit = (1024 if binary else 1000) ** ("KMGT".index(prefix.upper()) + 1) if prefix else 1
+        return int(float(number) * unit)
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -11,18 +11,35 @@ import click
 from click.core import ParameterSource
 
 from .console import tell
-from .options import engine, engine_options
+from .options import Size, engine, engine_options
 from .service import SERVICES, service_of
 from qsift.embedder import Embedder
 from qsift.errors import MissingExtraError
 from qsift.reranker import Reranker
 
-_LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "body_timeout")
+_LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "body_timeout", "memory")
 
 
 @click.command()
-@click.option("--embedding", metavar="NAME", help="Embedding model: a .gguf file or a name (qsift models).")
-@click.option("--reranker", metavar="NAME", help="Reranker: a .gguf file or a name (qsift models).")
+@click.option(
+    "--embedding",
+    "embeddings",
+    metavar="NAME",
+    multiple=True,
+    help="Embedding model: a .gguf file or a name (qsift models); may be repeated.",
+)
+@click.option(
+    "--reranker",
+    "rerankers",
+    metavar="NAME",
+    multiple=True,
+    help="Reranker: a .gguf file or a name (qsift models); may be repeated.",
+)
+@click.option(
+    "--memory",
+    type=Size(),
+    help="What several models may take together, such as 12GB.  [default: 3/4 of what is available]",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind to.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @click.option(
@@ -67,11 +84,11 @@ _LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "bod
 @click.option("--task-scheduler", "service", flag_value="task-scheduler", help="Print such a task of Windows, and end.")
 @click.option("--quiet", "-q", is_flag=True, help="Nothing on stderr but the address and errors.")
 @engine_options
-def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
+def serve(embeddings: tuple[str, ...], rerankers: tuple[str, ...], **options: Any) -> None:
     """Serve models over HTTP, with the APIs of OpenAI, Cohere, Jina, TEI and Ollama.
 
-    Prints the address when both models are loaded and warm. Ctrl-C or SIGTERM ends it, after the answers
-    to what it accepted.
+    Prints the address when both models are loaded and warm; of several of a kind, the first. The others are loaded
+    when a request names them. Ctrl-C or SIGTERM ends it, after the answers to what it accepted.
     """
     try:
         from qsift.server import (
@@ -88,8 +105,12 @@ def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
         package = (error.name or "fastapi").partition(".")[0]
         raise MissingExtraError("Starting the server", package, "server") from error
 
-    if not embedding and not reranker:
+    names = embeddings + rerankers
+    if not names:
         raise click.UsageError("There is nothing to serve. Name a model with --embedding, --reranker, or both.")
+    for name in names:
+        if names.count(name) > 1:
+            raise click.UsageError(f"The model {name!r} is named twice. Name it once.")
     context = click.get_current_context()
     has_port = options["unix_socket"] is None
     if not has_port:
@@ -118,7 +139,8 @@ def serve(embedding: str | None, reranker: str | None, **options: Any) -> None:
             bound_socket(options["host"], options["port"]) if has_port else unix_socket(options["unix_socket"])
         )
         write_port = stack.enter_context(port_file(options["port_file"])) if options["port_file"] else None
-        app = create_app(*_load(embedding, reranker, options, stack), options=limits)
+        models = _load(embeddings, rerankers, options, stack)
+        app = create_app(*models, options=limits, engine=engine(options))
 
         def on_ready() -> None:
             if write_port:
@@ -147,9 +169,12 @@ def _address(bound: socket.socket) -> str:
     return f"{url}, its API on {url}/docs"
 
 
-def _load(embedding: str | None, reranker: str | None, options: dict[str, Any], models: ExitStack) -> tuple[Any, Any]:
+def _load(embeddings: tuple[str, ...], rerankers: tuple[str, ...], options: dict[str, Any], models: ExitStack) -> Any:
+    """Returns the models by name: a pair is loaded here and stays; more, or those of a budget, the server loads."""
+    if len(embeddings) > 1 or len(rerankers) > 1 or options["memory"]:
+        return {name: name for name in embeddings}, {name: name for name in rerankers}
     settings = engine(options)
     return (
-        (embedding, models.enter_context(Embedder.load(embedding, options=settings))) if embedding else None,
-        (reranker, models.enter_context(Reranker.load(reranker, options=settings))) if reranker else None,
+        {name: models.enter_context(Embedder.load(name, options=settings)) for name in embeddings},
+        {name: models.enter_context(Reranker.load(name, options=settings)) for name in rerankers},
     )

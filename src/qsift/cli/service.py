@@ -21,7 +21,7 @@ import click
 from click.core import ParameterSource
 
 _LEFT_OUT = {"service", "api_keys"}  # a key stands in no file that others may read
-_MODELS = {"embedding", "reranker"}
+_MODELS = {"embeddings", "rerankers"}
 _ENVIRONMENT = ".config/qsift/serve.env"
 _DESCRIPTION = "qsift: embeddings and reranking over HTTP"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+import math
+import os
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
@@ -14,48 +16,63 @@ from . import ollama, openai, rerank, status, tei
 from .batcher import ClosedError, Compute, QueueFullError
 from .error_responses import ProblemError, answer, dialect_of, problem_of
 from .gate import DOCS_ASSETS, Gate
-from .lanes import ClientGoneError, EmbeddingLane, Lanes, RerankLane
+from .lanes import ClientGoneError, EmbeddingLane, Lanes, RerankLane, Shared
 from .metrics import Metrics
-from .settings import ServerOptions
+from .pool import Pool
+from .settings import MEMORY_SHARE, ServerOptions
 from qsift import __version__
 from qsift.embedder import Embedder
+from qsift.engine import EngineOptions, free_memory
 from qsift.errors import QsiftError
 from qsift.reranker import Reranker
+from qsift.text import LoadedModel
 
 logger = logging.getLogger("qsift.server")
 
 
 def create_app(
-    embedder: tuple[str, Embedder] | None = None,
-    reranker: tuple[str, Reranker] | None = None,
+    embedders: Mapping[str, Embedder | str | os.PathLike[str]] | None = None,
+    rerankers: Mapping[str, Reranker | str | os.PathLike[str]] | None = None,
     *,
     options: ServerOptions | None = None,
+    engine: EngineOptions | None = None,
 ) -> Gate:
-    """Returns an ASGI application that serves models, warm and ready; at its end it finishes what it took.
+    """Returns an ASGI application that serves models; at its end it finishes what it took.
 
     Args:
-        embedder: a name, by which requests may ask for it, and the model; or None.
-        reranker: likewise; one of the two is needed. The caller closes both, after the shutdown.
+        embedders: embedding models by the names that requests may ask for; the first answers those that name none.
+            One that is loaded stays the caller's, who closes it after the shutdown. Of a path or a name, as
+            `Embedder.load` has them, the file is opened and checked now, and the model is loaded at its first use,
+            within ``options.memory``: the least recently used make room. The first one is loaded now, if it fits.
+        rerankers: likewise; one model is needed.
         options: limits and security; None takes the defaults.
+        engine: how the models are run that are loaded here; None takes the defaults.
 
     Raises:
-        ValueError: neither model.
+        ValueError: no model, two of one name, or models to load and no way to tell how much memory there is.
+        EngineMemoryError: a model that needs more memory than all may take.
+        QsiftError: as `Embedder.load` and `Reranker.load`, for what is opened or loaded now.
     """
-    if embedder is None and reranker is None:
+    if not embedders and not rerankers:
         raise ValueError("A server needs an embedding model, a reranker, or both; neither was given.")
-    options, metrics, compute = options or ServerOptions(), Metrics(), Compute()
+    options, metrics, engine = options or ServerOptions(), Metrics(), engine or EngineOptions()
+    models = *(embedders or {}).values(), *(rerankers or {}).values()
+    pool = Pool(math.inf if all(isinstance(model, LoadedModel) for model in models) else _budget(options, engine))
+    shared = Shared(options, metrics, Compute(), pool, engine)
     lanes = Lanes(
-        EmbeddingLane(embedder[1], embedder[0], options, metrics, compute) if embedder else None,
-        RerankLane(reranker[1], reranker[0], options, metrics, compute) if reranker else None,
+        tuple(EmbeddingLane(name, model, shared) for name, model in (embedders or {}).items()),
+        tuple(RerankLane(name, model, shared) for name, model in (rerankers or {}).items()),
     )
+    _check_names(lanes)
+    for slot in [lane.slot for lane in lanes.embedding[:1]] + [lane.slot for lane in lanes.reranking[:1]]:
+        pool.load_early(slot)
     for lane in lanes.all:
         lane.warm()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        for lane in lanes.all:
-            lane.batcher.close()
+        await pool.close()
 
     app = FastAPIOffline(
         title="qsift",
@@ -73,6 +90,28 @@ def create_app(
     gate = Gate(app, options, metrics)
     app.state.lanes, app.state.metrics, app.state.gate = lanes, metrics, gate
     return gate
+
+
+def _budget(options: ServerOptions, engine: EngineOptions) -> int:
+    """Returns the bytes that models may take."""
+    if options.memory is not None:
+        return options.memory
+    available = free_memory(engine)
+    if available is None:
+        raise ValueError(
+            "How much memory models may take is not known here: this system does not tell, or they run on a GPU. "
+            "Give it, as in --memory 12GB or ServerOptions(memory=12 * 10**9)."
+        )
+    return int(MEMORY_SHARE * available)
+
+
+def _check_names(lanes: Lanes) -> None:
+    names = [lane.name for lane in lanes.all]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"Two models would be called {name!r}, and requests could not tell them apart. Rename one."
+            )
 
 
 # What is answered without a trace in the log. A mistake of ours among the ValueErrors gets one all the same.

@@ -1,13 +1,16 @@
-"""A model that is served: its names, its queue, and the way of a request through it."""
+"""A model that is served: its names and facts, its place in memory, and the way of a request through it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 from fastapi import Request
@@ -17,11 +20,15 @@ from .batcher import BUDGET, Batcher, Compute
 from .error_responses import ProblemError
 from .metrics import Metrics
 from .off_loop import off_loop
+from .pool import Pool, Slot
 from .settings import DEFAULT_MAX_TOKENS, ServerOptions
 from qsift.embedder import Embedder
-from qsift.engine import TokenIds
+from qsift.engine import EngineOptions, TokenIds, needed_memory
+from qsift.errors import ModelFileError, QsiftError
+from qsift.hub import open_model
+from qsift.models import Task
 from qsift.reranker import Reranker
-from qsift.text import Encoded, LoadedModel
+from qsift.text import Encoded, LoadedModel, check_dim
 
 Rows = NDArray[np.float32]
 
@@ -30,6 +37,7 @@ class ClientGoneError(Exception):
     """The client closed the connection before its answer was there."""
 
 
+T = TypeVar("T")
 Model = TypeVar("Model", bound=LoadedModel)
 
 
@@ -49,55 +57,170 @@ class Scores:
     n_tokens: int
 
 
-class _Lane(Generic[Model]):
-    """What both kinds of models have in common."""
+@dataclass(frozen=True)
+class Shared:
+    """What the lanes of a server have in common: limits, figures, cores, memory, and how models are loaded."""
 
-    def __init__(self, model: Model, name: str, options: ServerOptions, metrics: Metrics, compute: Compute) -> None:
-        self.model = model
-        self.file = model.file
+    options: ServerOptions
+    metrics: Metrics
+    compute: Compute
+    pool: Pool
+    engine: EngineOptions
+
+
+class Resident(Generic[Model]):
+    """A model in memory, and the thread that drives it."""
+
+    def __init__(self, model: Model, batcher: Batcher, *, is_ours: bool) -> None:
+        self.model, self.batcher, self._is_ours = model, batcher, is_ours
+
+    def close(self) -> None:
+        """Finishes what was submitted, and frees the model unless it is somebody else's."""
+        self.batcher.close()
+        if self._is_ours:
+            self.model.close()
+
+
+class _Lane(ABC, Generic[Model]):
+    """What both kinds of models have in common.
+
+    Attributes:
+        file: the facts of the model's file, which hold whether it is loaded or not.
+        name: what it is called in answers.
+        names: what requests may call it.
+        created: when its file was written, in seconds since 1970.
+        max_tokens: the longest text that is taken.
+    """
+
+    task: ClassVar[Task]
+
+    def __init__(self, name: str, model: Model | str | os.PathLike[str], shared: Shared) -> None:
+        """Serves a model that is loaded, or one that will be at its first use.
+
+        Raises:
+            QsiftError: it is no model for this task, or needs more memory than there is.
+        """
+        self._shared, self._options = shared, shared.options
+        self.file = model.file if isinstance(model, LoadedModel) else open_model(model, self.task)
+        self.file.require(self.task)
         self.name = public_name(name)
-        self.names = {self.name, model.file.name}
-        self.max_tokens = min(options.max_tokens or DEFAULT_MAX_TOKENS, model.max_tokens)
-        self._options, self._metrics = options, metrics
-        self._engine = model.engine
-        self.batcher = Batcher(
-            model.engine, compute=compute, max_waiting=options.max_waiting, on_turn=metrics.on_turn(self.name)
-        )
-        metrics.watch(self.name, self.batcher)
+        self.names = {self.name, self.file.name}
+        self.created = int(os.path.getmtime(self.file.path))
+        self.max_tokens = min(self._options.max_tokens or DEFAULT_MAX_TOKENS, self.file.max_tokens)
+        self.slot: Slot[Resident[Model]]
+        if isinstance(model, LoadedModel):
+            self.slot = Slot(self.name, resident=self._resident(model, is_ours=False))
+        else:
+            nbytes = needed_memory(self.file, shared.engine, n_tokens=self.max_tokens)
+            self.slot = Slot(self.name, nbytes=nbytes, load=self._load)
+        shared.pool.add(self.slot)
+        shared.metrics.watch(self.name, lambda: self.waiting, lambda: self.slot.resident is not None)
+
+    @abstractmethod
+    def _load_model(self, path: str, options: EngineOptions) -> Model: ...
+
+    @property
+    def status(self) -> Literal["loaded", "loading", "unloaded"]:
+        """Whether the model is in memory."""
+        return "loaded" if self.slot.resident else "loading" if self.slot.is_loading else "unloaded"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it takes requests."""
+        resident = self.slot.resident
+        return not self._shared.pool.is_closed and (resident is None or resident.batcher.is_alive)
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many tokens and how many requests wait; tokens are known as soon as the model is loaded."""
+        resident = self.slot.resident
+        n_tokens, n_requests = resident.batcher.waiting if resident else (0, 0)
+        return n_tokens, n_requests + len(self.slot.waiting)
 
     def warm(self) -> None:
-        """Computes something, so that the first request finds its memory in place."""
-        self._engine.decode([np.arange(1, 1 + BUDGET // 4, dtype=np.int32)] * 4)
+        """Computes something, if it is loaded, so that the first request finds its memory in place."""
+        if self.slot.resident:
+            engine = self.slot.resident.model.engine
+            engine.decode([np.arange(1, 1 + BUDGET // 4, dtype=np.int32)] * 4)
 
-    async def _rows(self, request: Request, size: int, prepare: Callable[[], list[Encoded]]) -> tuple[Rows, int]:
-        """Returns the engine's rows for what ``prepare`` makes of texts of ``size`` characters, and their tokens."""
-        encoded = await off_loop(size, prepare)
-        n_tokens = sum(len(item.ids) for item in encoded)
-        if n_tokens > (most := self._options.max_waiting):
-            raise ProblemError(
-                "too large", f"The request has {n_tokens} tokens; {most} are allowed in one. Send it in parts."
+    def resident(self, request: Request, deadline: float | None = None) -> AbstractAsyncContextManager[Resident[Model]]:
+        """Keeps the model loaded for the block, and loads it first where it is not.
+
+        Args:
+            request: whose client waits.
+            deadline: until when, in monotonic seconds; None takes the server's limit, from now.
+
+        Raises:
+            ProblemError: it cannot be loaded, or not in time.
+        """
+
+        async def wait(ticket: asyncio.Future[Resident[Model]]) -> Resident[Model]:
+            late = (
+                f"The model {self.name!r} was not in memory after {self._options.timeout:g} seconds. Try again later."
             )
-        rows = await self._answer(request, self.batcher.submit(encoded, _client(request)))
-        self._metrics.counted(self.name, n_tokens)
-        request.state.told = {"texts": len(encoded), "tokens": n_tokens}
-        return rows, n_tokens
+            try:
+                return await self._answer(request, ticket, deadline or self._deadline(), late)
+            except QsiftError as error:
+                reason = error.reason if isinstance(error, ModelFileError) else str(error)
+                sentence = f"The model {self.name!r} cannot be loaded now. {reason}"
+                raise ProblemError("not ready", sentence, retry_after=10) from error
 
-    async def _answer(self, request: Request, future: Future[Rows]) -> Rows:
+        return self._shared.pool.hold(self.slot, wait)
+
+    async def _rows(
+        self, request: Request, size: int, prepare: Callable[[Model], list[Encoded]]
+    ) -> tuple[Model, Rows, int]:
+        """Returns the model, its rows for what ``prepare`` makes of texts of ``size`` characters, and their tokens."""
+        deadline = self._deadline()
+        async with self.resident(request, deadline) as resident:
+            encoded = await off_loop(size, prepare, resident.model)
+            n_tokens = sum(len(item.ids) for item in encoded)
+            if n_tokens > (most := self._options.max_waiting):
+                raise ProblemError(
+                    "too large", f"The request has {n_tokens} tokens; {most} are allowed in one. Send it in parts."
+                )
+            result = asyncio.wrap_future(resident.batcher.submit(encoded, _client(request)))
+            late = f"The answer took longer than {self._options.timeout:g} seconds. Send fewer or shorter texts."
+            rows = await self._answer(request, result, deadline, late)
+        self._shared.metrics.counted(self.name, n_tokens)
+        request.state.told = {"texts": len(encoded), "tokens": n_tokens}
+        return resident.model, rows, n_tokens
+
+    async def _answer(self, request: Request, result: asyncio.Future[T], deadline: float, late: str) -> T:
         """Returns the result; a client that goes, and a time that is over, take the request out of the queue."""
-        result: asyncio.Future[Any] = asyncio.wrap_future(future)
         gone: asyncio.Future[Any] = asyncio.ensure_future(_disconnect(request))
+        waiting: set[asyncio.Future[Any]] = {result, gone}
         try:
-            await asyncio.wait({result, gone}, timeout=self._options.timeout, return_when=asyncio.FIRST_COMPLETED)
+            seconds = max(deadline - time.monotonic(), 0)
+            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if result.done():
-                rows: Rows = result.result()
-                return rows
+                return result.result()
             if gone.done():
                 raise ClientGoneError
-            sentence = f"The answer took longer than {self._options.timeout:g} seconds. Send fewer or shorter texts."
-            raise ProblemError("not ready", sentence, retry_after=1)
+            raise ProblemError("not ready", late, retry_after=1)
         finally:
             gone.cancel()
             result.cancel()
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._options.timeout
+
+    def _load(self) -> Resident[Model]:
+        model = self._load_model(self.file.path, self._shared.engine)
+        if model.file != self.file:
+            model.close()
+            raise ModelFileError(self.file.path, "It is another model now than when the server started. Start it anew.")
+        self._shared.metrics.loaded(self.name)
+        return self._resident(model, is_ours=True)
+
+    def _resident(self, model: Model, *, is_ours: bool) -> Resident[Model]:
+        batcher = Batcher(
+            model.engine,
+            compute=self._shared.compute,
+            max_waiting=self._options.max_waiting,
+            on_turn=self._shared.metrics.on_turn(self.name),
+        )
+        return Resident(model, batcher, is_ours=is_ours)
 
     def _check_count(self, texts: Sequence[Any], what: str) -> None:
         if len(texts) > self._options.max_texts:
@@ -108,6 +231,11 @@ class _Lane(Generic[Model]):
 
 class EmbeddingLane(_Lane[Embedder]):
     """An embedding model that is served."""
+
+    task = "embed"
+
+    def _load_model(self, path: str, options: EngineOptions) -> Embedder:
+        return Embedder.load(path, options=options)
 
     async def embed(
         self,
@@ -132,12 +260,12 @@ class EmbeddingLane(_Lane[Embedder]):
             normalize: whether rows get length 1.
         """
         self._check_count(texts, "texts")
-        self._finish(np.empty((0, self.model.width), np.float32), dimensions, normalize)  # refuses bad ones early
+        width = check_dim(dimensions, width=self.file.width, min_dim=self.file.min_dim)  # before it is computed
         if not texts:
-            return Vectors(np.empty((0, dimensions or self.model.width), np.float32), 0)
+            return Vectors(np.empty((0, width), np.float32), 0)
 
-        def prepare() -> list[Encoded]:
-            return self.model.prepare(
+        def prepare(model: Embedder) -> list[Encoded]:
+            return model.prepare(
                 [text if isinstance(text, str) else _token_ids(text) for text in texts],
                 instruction=instruction,
                 prompt_name=prompt_name,
@@ -145,8 +273,9 @@ class EmbeddingLane(_Lane[Embedder]):
                 truncate=max_tokens is not None,
             )
 
-        rows, n_tokens = await self._rows(request, sum(map(len, texts)), prepare)
-        return Vectors(await off_loop(rows.size, self._finish, rows, dimensions, normalize), n_tokens)
+        model, rows, n_tokens = await self._rows(request, sum(map(len, texts)), prepare)
+        finish = partial(model.finish, truncate_dim=dimensions, normalize_embeddings=normalize)
+        return Vectors(await off_loop(rows.size, finish, rows), n_tokens)
 
     def prompt(self, input_type: str | None, prompt_name: str | None, instruction: str | None) -> dict[str, Any]:
         """Returns the arguments of `embed` for what a request says of its texts; they are documents if it is silent.
@@ -164,18 +293,20 @@ class EmbeddingLane(_Lane[Embedder]):
             )
         name = names.pop() if names else "document" if instruction is None else "query"
         try:
-            self.model.prompts.before(name=name, instruction=instruction)
+            self.file.prompts.before(name=name, instruction=instruction)
         except ValueError as error:
             param = "prompt_name" if instruction is None else "instruction"
             raise ProblemError("invalid", str(error), param=param) from error
         return {"prompt_name": name, "instruction": instruction}
 
-    def _finish(self, rows: Rows, dimensions: int | None, normalize: bool) -> NDArray[Any]:
-        return self.model.finish(rows, truncate_dim=dimensions, normalize_embeddings=normalize)
-
 
 class RerankLane(_Lane[Reranker]):
     """A reranker that is served."""
+
+    task = "rerank"
+
+    def _load_model(self, path: str, options: EngineOptions) -> Reranker:
+        return Reranker.load(path, options=options)
 
     async def score(
         self,
@@ -193,8 +324,8 @@ class RerankLane(_Lane[Reranker]):
         if not documents:
             raise ProblemError("invalid", "There are no documents to rank; one at least is needed.", param="documents")
 
-        def prepare() -> list[Encoded]:
-            return self.model.prepare(
+        def prepare(model: Reranker) -> list[Encoded]:
+            return model.prepare(
                 query,
                 documents,
                 instruction=instruction,
@@ -205,44 +336,51 @@ class RerankLane(_Lane[Reranker]):
 
         # The query is tokenised anew before each document.
         size = sum(map(len, documents)) + len(query) * len(documents)
-        rows, n_tokens = await self._rows(request, size, prepare)
-        return Scores(self.model.finish(rows, raw_scores=raw_scores), n_tokens)
+        model, rows, n_tokens = await self._rows(request, size, prepare)
+        return Scores(model.finish(rows, raw_scores=raw_scores), n_tokens)
+
+
+L = TypeVar("L", EmbeddingLane, RerankLane)
 
 
 @dataclass(frozen=True)
 class Lanes:
-    """What a server serves; at least one of the two."""
+    """What a server serves, in the order in which it was named; at least one model."""
 
-    embedding: EmbeddingLane | None
-    reranking: RerankLane | None
+    embedding: tuple[EmbeddingLane, ...]
+    reranking: tuple[RerankLane, ...]
 
     @property
     def all(self) -> tuple[EmbeddingLane | RerankLane, ...]:
-        """Both, or the one that there is."""
-        return tuple(lane for lane in (self.embedding, self.reranking) if lane is not None)
+        """All of them."""
+        return *self.embedding, *self.reranking
 
     def embedder(self, name: str | None) -> EmbeddingLane:
-        """Returns the embedding model that a request names; None means the one that there is.
+        """Returns the embedding model that a request names; None means the first.
 
         Raises:
             ProblemError: there is none of this name.
         """
-        if self.embedding is None:
+        if not self.embedding:
             raise ProblemError("not found", "This server has no embedding model. Start it with --embedding NAME.")
-        self._check(name, self.embedding)
-        return self.embedding
+        return self._check(name, self.embedding)
 
     def reranker(self, name: str | None) -> RerankLane:
         """Returns the reranker that a request names; see `embedder`."""
-        if self.reranking is None:
+        if not self.reranking:
             raise ProblemError("not found", "This server has no reranker. Start it with --reranker NAME.")
-        self._check(name, self.reranking)
-        return self.reranking
+        return self._check(name, self.reranking)
 
-    def _check(self, name: str | None, lane: _Lane[Any]) -> None:
-        if name is not None and name not in lane.names:
-            sentence = f"There is no model {name[:200]!r} for this task here. It is {lane.name!r}."
-            raise ProblemError("not found", sentence, param="model")
+    def _check(self, name: str | None, lanes: tuple[L, ...]) -> L:
+        if name is None:
+            return lanes[0]
+        # A file's own name may be that of several: then of the first, unless another was given it.
+        for names in ({lane.name: lane for lane in lanes}, {own: lane for lane in lanes[::-1] for own in lane.names}):
+            if name in names:
+                return names[name]
+        known = " or ".join(repr(lane.name) for lane in lanes)
+        sentence = f"There is no model {name[:200]!r} for this task here. It is {known}."
+        raise ProblemError("not found", sentence, param="model")
 
 
 def public_name(name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from .batcher import Batcher, TurnFacts
+from .batcher import TurnFacts
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 """The media type of `Metrics.text`."""
@@ -45,6 +45,10 @@ class Metrics:
         )
         self._waiting_tokens = Gauge("qsift_queue_tokens", "Tokens that wait.", ["model"], registry=registry)
         self._waiting_requests = Gauge("qsift_queue_requests", "Requests that wait.", ["model"], registry=registry)
+        self._is_loaded = Gauge("qsift_model_loaded", "1 while a model is in memory.", ["model"], registry=registry)
+        self._loads = Counter(
+            "qsift_model_loads", "Times that the server loaded a model.", ["model"], registry=registry
+        )
 
     def answered(self, path: str, status: int, seconds: float) -> None:
         """Counts an answer of a known path."""
@@ -68,10 +72,16 @@ class Metrics:
 
         return tell
 
-    def watch(self, model: str, batcher: Batcher) -> None:
-        """Shows a batcher's queue."""
-        self._waiting_tokens.labels(model).set_function(lambda: batcher.waiting[0])
-        self._waiting_requests.labels(model).set_function(lambda: batcher.waiting[1])
+    def loaded(self, model: str) -> None:
+        """Counts that a model was loaded."""
+        self._loads.labels(model).inc()
+
+    def watch(self, model: str, waiting: Callable[[], tuple[int, int]], is_loaded: Callable[[], bool]) -> None:
+        """Shows a model's queue, in tokens and requests, and whether it is in memory."""
+        self._waiting_tokens.labels(model).set_function(lambda: waiting()[0])
+        self._waiting_requests.labels(model).set_function(lambda: waiting()[1])
+        self._is_loaded.labels(model).set_function(is_loaded)
+        self._loads.labels(model)
 
     def text(self) -> bytes:
         """Returns everything in Prometheus' text format."""

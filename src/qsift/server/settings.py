@@ -21,6 +21,8 @@ class ServerOptions:
         max_waiting: tokens that may wait for a model; above, requests are answered with 429.
         timeout: seconds until a request is given up.
         body_timeout: seconds until a body that does not arrive is given up; headers have as many.
+        memory: bytes that the models that the server loads may take together; None means three quarters of what is
+            available when it starts.
     """
 
     api_keys: tuple[str, ...] = ()
@@ -31,10 +33,11 @@ class ServerOptions:
     max_waiting: int = 2**19
     timeout: float = 600.0
     body_timeout: float = 30.0
+    memory: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_body", "max_texts", "max_waiting", "timeout", "body_timeout"):
-            if not getattr(self, name) > 0:
+        for name in ("max_body", "max_texts", "max_waiting", "timeout", "body_timeout", "memory"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; a number above 0 is needed.")
         if any(not key.isascii() or not key.isprintable() or not key.strip() for key in self.api_keys):
             raise ValueError(
@@ -44,6 +47,9 @@ class ServerOptions:
 
 DEFAULT_MAX_TOKENS = 8192
 """Tokens of a text that a server takes by default: the length that the models' authors measured with."""
+
+MEMORY_SHARE = 0.75
+"""What models may take by default of the memory that is available."""
 
 
 def is_loopback(host: str) -> bool:

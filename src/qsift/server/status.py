@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -16,7 +15,7 @@ router = APIRouter(tags=["Status"])
 
 _MODEL = {
     "type": "object",
-    "required": ["id", "object", "created", "owned_by", "task", "max_model_len"],
+    "required": ["id", "object", "created", "owned_by", "task", "max_model_len", "status"],
     "properties": {
         "id": {"type": "string"},
         "object": {"const": "model"},
@@ -25,6 +24,12 @@ _MODEL = {
         "task": {"enum": ["embed", "rerank"]},
         "max_model_len": {"type": "integer", "description": "Tokens of a text, at most."},
         "dimensions": {"type": "integer", "description": "Full width of the vectors."},
+        "status": {
+            "type": "object",
+            "description": "Whether it is in memory, as llama-server says it.",
+            "required": ["value"],
+            "properties": {"value": {"enum": ["loaded", "loading", "unloaded"]}},
+        },
     },
 }
 _MODELS = {
@@ -39,18 +44,18 @@ def _answer(schema: dict[str, Any], text: str) -> dict[int | str, dict[str, Any]
     return {200: {"description": text, "content": {"application/json": {"schema": schema}}}, **documented("openai")}
 
 
-@router.get("/health", summary="Whether it is ready", responses=_answer(_HEALTH, "Loaded, warm, and taking requests."))
+@router.get("/health", summary="Whether it is ready", responses=_answer(_HEALTH, "Taking requests."))
 async def health(request: Request) -> Response:
     """Answers 200 while requests are taken; no key is needed."""
     state = request.app.state
-    if state.gate.is_draining or not all(lane.batcher.is_alive for lane in state.lanes.all):
+    if state.gate.is_draining or not all(lane.is_alive for lane in state.lanes.all):
         raise ProblemError("not ready", "The server is shutting down.", retry_after=1)
     return await json_response({"status": "ok"})
 
 
 @router.get("/v1/models", summary="The models", responses=_answer(_MODELS, "The models."))
 async def models(request: Request) -> Response:
-    """Lists the one or two models that are served."""
+    """Lists the models that are served, and says which are in memory."""
     return await json_response({"object": "list", "data": [_facts(lane) for lane in request.app.state.lanes.all]})
 
 
@@ -80,9 +85,10 @@ def _facts(lane: EmbeddingLane | RerankLane) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "id": lane.name,
         "object": "model",
-        "created": int(os.path.getmtime(lane.file.path)),
+        "created": lane.created,
         "owned_by": "qsift",
         "task": lane.file.task,
         "max_model_len": lane.max_tokens,
+        "status": {"value": lane.status},
     }
     return facts | ({"dimensions": lane.file.width} if isinstance(lane, EmbeddingLane) else {})

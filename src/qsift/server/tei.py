@@ -12,6 +12,7 @@ from .error_responses import ProblemError, documented
 from .lanes import EmbeddingLane
 from .off_loop import json_response, number_list
 from .request_bodies import Instruction, PromptName, Shape, TokenId, documented_body, read
+from qsift.text import similarity as cosines_of
 
 router = APIRouter(tags=["TEI"])
 
@@ -93,5 +94,5 @@ async def similarity(request: Request) -> Response:
         raise ProblemError("invalid", "'sentences' is an empty list; one text at least is needed.", param="inputs")
     texts = [body.inputs.source_sentence, *body.inputs.sentences]
     result = await lane.embed(request, texts, **(body.parameters or Parameters()).prompt(lane))
-    cosines = lane.model.similarity(result.vectors[:1], result.vectors[1:])[0]
+    cosines = cosines_of(result.vectors[:1], result.vectors[1:])[0]
     return await json_response(number_list(np.ascontiguousarray(cosines)))
