@@ -16,7 +16,7 @@ from . import ollama, openai, rerank, status, tei
 from .batcher import ClosedError, Compute, QueueFullError
 from .error_responses import ProblemError, answer, dialect_of, problem_of
 from .gate import DOCS_ASSETS, Gate
-from .lanes import ClientGoneError, EmbeddingLane, Lanes, RerankLane, Shared
+from .lanes import ClientGoneError, EmbeddingLane, Lanes, RerankLane, Shared, public_name
 from .metrics import Metrics
 from .pool import Pool
 from .settings import MEMORY_SHARE, ServerOptions
@@ -53,17 +53,18 @@ def create_app(
         EngineMemoryError: a model that needs more memory than all may take.
         QsiftError: as `Embedder.load` and `Reranker.load`, for what is opened or loaded now.
     """
+    embedders, rerankers = embedders or {}, rerankers or {}
     if not embedders and not rerankers:
         raise ValueError("A server needs an embedding model, a reranker, or both; neither was given.")
+    _check_names([*embedders, *rerankers])
     options, metrics, engine = options or ServerOptions(), Metrics(), engine or EngineOptions()
-    models = *(embedders or {}).values(), *(rerankers or {}).values()
+    models = *embedders.values(), *rerankers.values()
     pool = Pool(math.inf if all(isinstance(model, LoadedModel) for model in models) else _budget(options, engine))
     shared = Shared(options, metrics, Compute(), pool, engine)
     lanes = Lanes(
-        tuple(EmbeddingLane(name, model, shared) for name, model in (embedders or {}).items()),
-        tuple(RerankLane(name, model, shared) for name, model in (rerankers or {}).items()),
+        tuple(EmbeddingLane(name, model, shared) for name, model in embedders.items()),
+        tuple(RerankLane(name, model, shared) for name, model in rerankers.items()),
     )
-    _check_names(lanes)
     for slot in [lane.slot for lane in lanes.embedding[:1]] + [lane.slot for lane in lanes.reranking[:1]]:
         pool.load_early(slot)
     for lane in lanes.all:
@@ -105,8 +106,8 @@ def _budget(options: ServerOptions, engine: EngineOptions) -> int:
     return int(MEMORY_SHARE * available)
 
 
-def _check_names(lanes: Lanes) -> None:
-    names = [lane.name for lane in lanes.all]
+def _check_names(given: list[str]) -> None:
+    names = [public_name(name) for name in given]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(

@@ -109,7 +109,7 @@ class _Lane(ABC, Generic[Model]):
         self.max_tokens = min(self._options.max_tokens or DEFAULT_MAX_TOKENS, self.file.max_tokens)
         self.slot: Slot[Resident[Model]]
         if isinstance(model, LoadedModel):
-            self.slot = Slot(self.name, resident=self._resident(model, is_ours=False))
+            self.slot = Slot(self.name, resident=self._with_batcher(model, is_ours=False))
         else:
             nbytes = needed_memory(self.file, shared.engine, n_tokens=self.max_tokens)
             self.slot = Slot(self.name, nbytes=nbytes, load=self._load)
@@ -211,9 +211,9 @@ class _Lane(ABC, Generic[Model]):
             model.close()
             raise ModelFileError(self.file.path, "It is another model now than when the server started. Start it anew.")
         self._shared.metrics.loaded(self.name)
-        return self._resident(model, is_ours=True)
+        return self._with_batcher(model, is_ours=True)
 
-    def _resident(self, model: Model, *, is_ours: bool) -> Resident[Model]:
+    def _with_batcher(self, model: Model, *, is_ours: bool) -> Resident[Model]:
         batcher = Batcher(
             model.engine,
             compute=self._shared.compute,

@@ -158,6 +158,7 @@ class Pool:
             leaving = self._least_used(self._used + slot.nbytes - self._budget)
             for other in leaving:
                 if not other.users:
+                    logger.info("Freeing %s, to make room for %s.", other.name, slot.name)
                     self._free(other)
             if self._used + slot.nbytes > self._budget:
                 return leaving
@@ -212,5 +213,4 @@ class Pool:
         assert resident is not None
         slot.resident = None
         self._used -= slot.nbytes
-        logger.info("Freeing %s.", slot.name)
         self._thread.submit(resident.close)
