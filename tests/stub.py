@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from qsift import ModelFile, NonFiniteError
-from qsift.engine.protocol import OnProgress, TokenIds
+from qsift.engine.protocol import OnProgress, Token, TokenIds
 from qsift.models.manifest import Manifest
 from qsift.models.specs import Task
 
@@ -28,6 +28,10 @@ class StubTokenizer:
             ids += [CONTROL[control]] if control else text[0].encode()
             text = text[len(control or text[0]) :]
         return np.array(ids, np.int32)
+
+    def token(self, token_id: int) -> Token:
+        control = {number: text for text, number in CONTROL.items()}.get(token_id)
+        return Token(token_id, control.encode() if control else bytes([token_id]), control is not None)
 
 
 class StubEngine:

@@ -52,6 +52,23 @@ def test_ids_outside_of_the_vocabulary_are_named(embedder: Embedder) -> None:
         embedder.prepare([np.array([-1], np.int32)])
 
 
+def test_tokens_joined_are_the_text(embedder: Embedder) -> None:
+    for text in TEXTS:
+        tokens = embedder.tokens(embedder.tokenize(text))
+        assert b"".join(token.piece for token in tokens).decode() == text
+        assert not any(token.is_control for token in tokens), "control tokens in a text are letters"
+    (*_, last) = embedder.tokens(embedder.token_ids("a text"))
+    assert (last.id, last.piece, last.is_control) == (END, b"<|endoftext|>", True)
+    with pytest.raises(ValueError, match="The list holds the token id 305; this model's ids go from 0 to 304"):
+        embedder.tokens([1, 305])
+    assert embedder.tokens([]) == []
+
+
+def test_ids_end_with_the_end_token_or_not(embedder: Embedder) -> None:
+    assert embedder.ends(embedder.token_ids("a text"))
+    assert not embedder.ends(embedder.tokenize("a text")) and not embedder.ends(np.empty(0, np.int32))
+
+
 def test_long_ids_are_cut_or_refused_like_texts(embedder: Embedder) -> None:
     ids = np.arange(60, dtype=np.int32)
     (cut,) = embedder.prepare([ids], max_tokens=10)
@@ -76,3 +93,15 @@ def test_a_limit_for_documents_counts_nothing_but_the_document(reranker: Reranke
         reranker.prepare("a query", ["short", "d" * 50], max_document_tokens=8, truncate=False)
     with pytest.raises(ValueError, match="max_document_tokens is 0; the smallest allowed is 1"):
         reranker.prepare("a query", ["a"], max_document_tokens=0)
+
+
+def test_each_document_may_have_a_query_of_its_own(reranker: Reranker) -> None:
+    queries, documents = ["one", "another, longer"], ["d" * 50, "d" * 7]
+    found = reranker.prepare(queries, documents, max_document_tokens=8)
+    for item, query, document in zip(found, queries, documents, strict=True):
+        (alone,) = reranker.prepare(query, [document], max_document_tokens=8)
+        assert np.array_equal(item.ids, alone.ids) and item.n_tokens == alone.n_tokens
+    with pytest.raises(ValueError, match="There are 2 queries for 3 documents; one is needed, or as many"):
+        reranker.prepare(queries, ["a"] * 3)
+    with pytest.raises(InputTooLongError, match="Document 1 is"):
+        reranker.prepare(queries, ["a", "d" * 50], max_document_tokens=8, truncate=False)

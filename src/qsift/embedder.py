@@ -217,6 +217,11 @@ class Embedder(LoadedModel):
         """Returns how many tokens the model sees of a text; arguments as `token_ids`."""
         return len(self.token_ids(text, **options))
 
+    def ends(self, ids: TokenIds) -> bool:
+        """Returns whether token ids end with the model's end token; they do where it has none."""
+        end = self._encoder.encode(Prompt("", "", self.file.end_token)).ids
+        return bool(np.array_equal(ids[len(ids) - len(end) :], end))
+
     def _template(self, instruction: str | None, prompt_name: str | None, prompt: str | None = None) -> EmbedTemplate:
         """Returns what stands around each text."""
         for kind, text in (("Instruction", instruction), ("Prompt", prompt)):
@@ -241,13 +246,8 @@ class Embedder(LoadedModel):
         return finish
 
     def _text_ids(self, ids: TokenIds, index: int) -> TokenIds:
-        outside = ids[(ids < 0) | (ids >= self.file.n_vocab)]
-        if len(outside):
-            raise ValueError(
-                f"Text {index} holds the token id {outside[0]}; this model's ids go from 0 to {self.file.n_vocab - 1}."
-            )
-        end = self._encoder.encode(Prompt("", "", self.file.end_token)).ids
-        return ids[:-1] if len(end) and np.array_equal(ids[-1:], end) else ids
+        self._check_ids(ids, f"Text {index}")
+        return ids[:-1] if self.ends(ids) and self.file.end_token else ids
 
 
 def _named(name: str, options: EncodeOptions) -> EncodeOptions:

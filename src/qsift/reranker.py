@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -186,7 +186,7 @@ class Reranker(LoadedModel):
 
     def prepare(
         self,
-        query: str,
+        query: str | Sequence[str],
         documents: Sequence[str],
         *,
         instruction: str | None = None,
@@ -200,26 +200,38 @@ class Reranker(LoadedModel):
         Longer documents are cut without a warning: `Encoded.n_tokens` tells.
 
         Args:
-            query, documents: as `rank`.
+            query: one for all documents, or as many as there are documents.
+            documents: texts.
             instruction, max_tokens, truncate: as `predict`.
             max_document_tokens: longest document in tokens, at least 1, the rest of the prompt not counted;
                 a longer one is cut, or refused. None means what ``max_tokens`` leaves.
 
         Raises:
-            TypeError, ValueError: not a text, a lone surrogate; names the index.
+            TypeError, ValueError: not a text, a lone surrogate; names the index. Or other queries than documents.
             InputTooLongError: as `predict`.
         """
         limit = length_limit(self.engine, max_tokens, truncate=truncate, kind="Document")
-        query = check_text(query, 0, kind="Query")
         sentence = self._sentence(instruction)
         texts = [check_text(text, index, kind="Document") for index, text in enumerate(documents)]
-        if max_document_tokens is not None:
-            if max_document_tokens < 1:
-                raise ValueError(f"max_document_tokens is {max_document_tokens}; the smallest allowed is 1.")
+        queries = [query] if isinstance(query, str) else query
+        queries = [check_text(text, index, kind="Query") for index, text in enumerate(queries)]
+        if len(queries) not in (1, len(texts)):
+            raise ValueError(f"There are {len(queries)} queries for {len(texts)} documents; one is needed, or as many.")
+        if max_document_tokens is not None and max_document_tokens < 1:
+            raise ValueError(f"max_document_tokens is {max_document_tokens}; the smallest allowed is 1.")
+
+        @cache
+        def longest(query: str) -> int:
+            if max_document_tokens is None:
+                return limit.max_tokens
             rest = self._encoder.least(self.template.prompt(query, "", sentence))
-            limit = replace(limit, max_tokens=min(limit.max_tokens, rest + max_document_tokens))
-        prompts = (self.template.prompt(query, text, sentence) for text in texts)
-        return [self._fitted(prompt, index, limit) for index, prompt in enumerate(prompts)]
+            return min(limit.max_tokens, rest + max_document_tokens)
+
+        pairs = zip(queries * len(texts) if len(queries) == 1 else queries, texts, strict=True)
+        return [
+            self._fitted(self.template.prompt(query, text, sentence), index, replace(limit, max_tokens=longest(query)))
+            for index, (query, text) in enumerate(pairs)
+        ]
 
     def finish(self, rows: NDArray[np.float32], *, raw_scores: bool = False) -> NDArray[np.float32]:
         """Returns the scores, (n,) float32, that the engine's rows, (n, 2) float32, become; see `predict`."""

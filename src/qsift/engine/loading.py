@@ -30,7 +30,7 @@ def needed_memory(file: ModelFile, options: EngineOptions, *, n_tokens: int) -> 
     Raises:
         ModelFileError: the file is gone or damaged.
     """
-    repacked, mode = extra_buffers(options), accelerator_mode(options, file.quant)
+    repacked, mode = extra_buffers(options), accelerator_mode(options, file.block_types)
     return file_bytes(file, options, n_tokens=n_tokens, repacked=repacked, accel=mode)
 
 

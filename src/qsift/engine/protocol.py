@@ -41,6 +41,21 @@ class Stepper(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Token:
+    """A token of a vocabulary.
+
+    Attributes:
+        id: its number.
+        piece: its bytes, which need not be whole characters.
+        is_control: whether it is no text but a mark, such as ``<|endoftext|>``.
+    """
+
+    id: int
+    piece: bytes
+    is_control: bool
+
+
 class Engine(Protocol):
     """Runs a model over token ids."""
 

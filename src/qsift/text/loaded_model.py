@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .tokenization import Encoded, PromptEncoder, Tokenizer
-from qsift.engine import Engine, TokenIds, unique
+from .tokenization import Encoded, PromptEncoder, Tokenizer, check_text
+from qsift.engine import Engine, Token, TokenIds, unique
 from qsift.errors import InputTooLongError, NonFiniteError
 from qsift.models import ModelFile, Prompt
 
@@ -81,12 +81,33 @@ class LoadedModel:
         self.file = file
         self.engine = engine
         self._no_rows = np.empty((0, n_outputs), np.float32)
-        self._encoder = PromptEncoder(tokenizer)
+        self._tokenizer, self._encoder = tokenizer, PromptEncoder(tokenizer)
 
     @property
     def max_tokens(self) -> int:
         """The longest prompt that the model takes, in tokens, template and end token included."""
         return self.engine.max_tokens
+
+    def tokenize(self, text: str) -> TokenIds:
+        """Returns the ids of a bare text, (n,) int32: nothing around it, and control tokens in it are letters."""
+        return self._encoder.encode(Prompt("", check_text(text, 0), "")).ids
+
+    def tokens(self, token_ids: TokenIds | Sequence[int]) -> list[Token]:
+        """Returns the tokens of ids, in order: their pieces joined are the text in UTF-8.
+
+        Raises:
+            ValueError: an id that the vocabulary does not have.
+        """
+        ids = np.asarray(token_ids, np.int64)
+        self._check_ids(ids, "The list")
+        return [self._tokenizer.token(token_id) for token_id in ids.tolist()]
+
+    def _check_ids(self, ids: NDArray[np.integer[Any]], what: str) -> None:
+        outside = ids[(ids < 0) | (ids >= self.file.n_vocab)]
+        if len(outside):
+            raise ValueError(
+                f"{what} holds the token id {outside[0]}; this model's ids go from 0 to {self.file.n_vocab - 1}."
+            )
 
     def close(self) -> None:
         """Frees the model. May be called more than once."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .nfc import nfc, pieces
-from qsift.engine import TokenIds, common_prefix
+from qsift.engine import Token, TokenIds, common_prefix
 from qsift.models import EmbedTemplate, Prompt
 
 # Texts whose ids are kept, and the longest of them in characters: two batches of an index, a few megabytes.
@@ -34,6 +34,10 @@ class Tokenizer(Protocol):
             text: any text that UTF-8 can carry, already in the tokenizer's normal form.
             control_tokens: whether ``<|im_end|>`` and its kind are control tokens or just letters.
         """
+        ...
+
+    def token(self, token_id: int) -> Token:
+        """Returns a token of the vocabulary by its id, which must be in it."""
         ...
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from qsift.engine.protocol import EngineOptions, TokenIds
+from qsift.engine.protocol import EngineOptions, Token, TokenIds
 from qsift.errors import EngineError, EngineMemoryError, ModelFileError
 from qsift.models import ModelFile
 
@@ -227,6 +227,10 @@ class LlamaModel:
             raise EngineError("The model is closed. Load it again.")
 
 
+_LONGEST_PIECE = 1024
+"""Bytes of the longest token, with room; Qwen3's longest has 128."""
+
+
 class LlamaTokenizer:
     """llama.cpp's tokenizer of one model."""
 
@@ -248,6 +252,13 @@ class LlamaTokenizer:
             raise EngineError(f"llama.cpp cannot tokenise a text of {len(data)} bytes.", code=count)
         found: TokenIds = ids[:count].copy()
         return found
+
+    def token(self, token_id: int) -> Token:
+        """Returns a token by its id; see `tokenization.Tokenizer`."""
+        lib, vocab, piece = library(), self._model.vocab, ctypes.create_string_buffer(_LONGEST_PIECE)
+        with self._model.in_use():
+            length = lib.llama_token_to_piece(vocab, token_id, piece, len(piece), 0, True)
+            return Token(token_id, piece.raw[: max(length, 0)], lib.llama_vocab_is_control(vocab, token_id))
 
     def word_id(self, text: str) -> int:
         """Returns the id of a word that is one token.
