@@ -83,16 +83,6 @@ def test_openai_gets_queries_by_an_extension(
     assert answer.usage.total_tokens == embedder.token_count(QUERY, prompt_name="query", instruction=instruction)
 
 
-def test_openai_may_send_token_ids(openai_client: openai.OpenAI, embedder: Embedder) -> None:
-    ids = [embedder.token_ids(text).tolist() for text in TEXTS]
-    vectors = embedder.encode_document(TEXTS)
-    answer = openai_client.embeddings.create(model="demo-embedding", input=ids)
-    assert_same_vectors([item.embedding for item in answer.data], vectors)
-    without_end = openai_client.embeddings.create(model="demo-embedding", input=ids[0][:-1])
-    assert_same_vectors(without_end.data[0].embedding, vectors[0])
-    assert without_end.usage.total_tokens == len(ids[0])
-
-
 def test_openai_reads_the_models_and_our_refusals(openai_client: openai.OpenAI) -> None:
     assert [model.id for model in openai_client.models.list()] == ["demo-embedding", "demo-reranker"]
     assert openai_client.models.retrieve("demo-reranker").object == "model"

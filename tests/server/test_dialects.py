@@ -30,7 +30,6 @@ def test_tei_embeds(http: httpx.Client, embedder: Embedder) -> None:
     raw = embed(inputs=TEXTS, normalize=False)
     expected = embedder.encode_document(TEXTS, normalize_embeddings=False)
     assert np.allclose(raw, expected, atol=0.01 * np.abs(expected).max())
-    assert embed(inputs=[embedder.token_ids(text).tolist() for text in TEXTS]).shape == (3, 256)
     assert embed(inputs="word " * 3000, truncate=True).shape == (1, 256)
 
 
@@ -113,8 +112,44 @@ REFUSED: list[tuple[str, Any, int, str]] = [
     ("/v1/embeddings", {}, 400, "'input': Field required."),
     ("/v1/embeddings", {"input": "a", "input_type": "query", "prompt_name": "document"}, 400, "different things"),
     ("/v1/embeddings", {"input": "a", "input_type": "document", "instruction": "b"}, 400, "different things"),
+    (
+        "/v1/embeddings",
+        {"input": "a", "dimensions": 32, "output_dimension": 64},
+        400,
+        "and 'output_dimension' say",
+    ),
+    ("/v1/embeddings", {"input": "a", "task": "classification"}, 400, "'task': There is no prompt 'classification'"),
+    ("/v1/embeddings", {"input": "a", "truncate": "START"}, 400, "texts are cut at their end. Say END or NONE."),
+    ("/v1/embeddings", {"input": "a", "truncate": False, "truncation": True}, 400, "'truncate' and 'truncation'"),
+    ("/v1/embeddings", {"input": LONG, "truncation": False}, 400, "The limit is 2048"),
+    ("/v1/embed", {"texts": [LONG], "truncate": "NONE"}, 400, "The limit is 2048"),
+    ("/v1/embed", {"texts": ["a"], "truncate": "NONE", "max_tokens": 5}, 422, "'max_tokens' cuts texts"),
+    ("/embed", {"inputs": "a", "truncate": False, "truncate_prompt_tokens": 5}, 422, "not to be cut"),
+    ("/v1/embed", {}, 422, "One of 'texts' and 'inputs' is needed."),
+    ("/v2/embed", {"texts": ["a"]}, 422, "'input_type' is missing; say search_query or search_document."),
+    ("/v2/embed", {"texts": ["a"], "input_type": "image"}, 422, "There is no prompt 'image'"),
+    ("/v2/embed", {"texts": ["a"], "input_type": "search_query", "embedding_types": ["int4"]}, 422, "'embedding_types"),
+    ("/embedding", {}, 400, "One of 'content' and 'input' is needed."),
+    ("/score", {"text_1": "a"}, 400, "'queries' and 'documents' are needed"),
+    ("/score", {"text_1": ["a", "b"], "text_2": ["c", "d", "e"]}, 400, "There are 2 queries for 3 documents"),
+    ("/tokenize", {}, 400, "One of 'content', 'prompt', 'text' and 'inputs' is needed."),
+    ("/detokenize", {"tokens": [99_999]}, 400, "The list holds the token id 99999"),
+    ("/decode", {"ids": [99_999]}, 422, "The list holds the token id 99999"),
+    ("/api/show", {"model": "llama"}, 404, "There is no model 'llama'"),
+    ("/api/rerank", {"query": "a", "documents": []}, 400, "There are no documents"),
+    ("/embed_all", {}, 404, "vectors of each token are not to be had"),
+    ("/embed_sparse", {}, 404, "sparse vectors are not to be had"),
+    ("/predict", {}, 404, "/rerank gives P(yes)"),
+    ("/pooling", {}, 404, "other poolings are not to be had"),
+    ("/v1/chat/completions", {}, 404, "it writes no text"),
+    ("/api/generate", {}, 404, "it writes no text"),
     ("/v1/embeddings", {"input": "a", "encoding_format": "int8"}, 400, "'encoding_format'"),
-    ("/v1/embeddings", {"input": [30_100]}, 400, "Text 0 holds the token id 30100"),
+    (
+        "/v1/embeddings",
+        {"input": [30_000]},
+        400,
+        "check_embedding_ctx_length=False",
+    ),
     ("/v1/embeddings", {"input": [-1]}, 400, "'input' is none of what is allowed"),
     ("/v1/embeddings", {"input": MANY}, 400, "3000 texts are too many for one request; 2048 are allowed"),
     ("/v1/embeddings", {"input": "a", "model": "demo-reranker"}, 404, "no model 'demo-reranker' for this task"),
@@ -137,15 +172,15 @@ REFUSED: list[tuple[str, Any, int, str]] = [
 def sentence(path: str, answer: httpx.Response) -> str:
     """Returns what an answer says, read as the clients of its dialect read it."""
     body = answer.json()
-    if (path == "/rerank" and "error_type" in body) or path in ("/embed", "/similarity"):
+    if path.startswith("/api/"):
+        assert set(body) == {"error"}
+        return str(body["error"])
+    if "error_type" in body or path.startswith(("/embed_", "/similarity", "/decode", "/predict")) or path == "/embed":
         assert set(body) == {"error", "error_type"}
         return str(body["error"])
-    if "rerank" in path:
-        return str(body["message"])
-    if path == "/api/embed":
-        return str(body["error"])
     assert set(body["error"]) == {"message", "type", "param", "code"}
-    return str(body["error"]["message"])
+    assert body["message"] == body["detail"] == body["error"]["message"]
+    return str(body["detail"])
 
 
 @pytest.mark.parametrize(("path", "body", "status", "says"), REFUSED)

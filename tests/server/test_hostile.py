@@ -14,10 +14,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving import Serving
 
-PATHS = ("/v1/embeddings", "/v1/rerank", "/v2/rerank", "/rerank", "/embed", "/similarity", "/api/embed")
+PATHS = (
+    *("/v1/embeddings", "/v1/rerank", "/v2/rerank", "/rerank", "/embed", "/similarity", "/api/embed", "/", "/v1/embed"),
+    *("/v2/embed", "/embedding", "/score", "/tokenize", "/detokenize", "/decode", "/api/embeddings", "/api/rerank"),
+    "/api/show",
+)
 FIELDS = (
     *("input", "inputs", "query", "documents", "texts", "model", "dimensions", "top_n", "truncate", "instruction"),
-    *("encoding_format", "input_type", "max_tokens_per_doc", "rank_fields", "parameters", "raw_scores"),
+    *(
+        "encoding_format",
+        "input_type",
+        "max_tokens_per_doc",
+        "rank_fields",
+        "parameters",
+        "raw_scores",
+        "task",
+        "top_k",
+    ),
+    *("text_1", "text_2", "content", "prompt", "tokens", "ids", "embedding_types", "output_dtype", "name", "a"),
 )
 HUGE = st.sampled_from([2**31, 2**63, 2**64, 10**400, -(2**63) - 1, 1e308, -0.0, float("inf"), float("nan")])
 SCALARS = (

@@ -29,7 +29,7 @@ def visit():
 
 log_to_stderr(sys.argv[1], each_request=False)
 with Embedder.load("demo-embedding") as embedder, bound_socket("127.0.0.1", 0) as bound:
-    app = create_app(("demo-embedding", embedder))
+    app = create_app({"demo-embedding": embedder})
     embedder.prepare = fail
     serve(app, bound, on_ready=threading.Thread(target=visit).start)
 """

@@ -40,6 +40,15 @@ _LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "bod
     type=Size(),
     help="What several models may take together, such as 12GB.  [default: 3/4 of what is available]",
 )
+@click.option(
+    "--alias",
+    "aliases",
+    metavar="NAME[=MODEL]",
+    multiple=True,
+    help="Another name for the first model of each task, or for MODEL; may be repeated.",
+)
+@click.option("--any-model-name", is_flag=True, help="Take any other model name for the first model of the task.")
+@click.option("--accept-token-ids", is_flag=True, help="Take texts that come as this model's token ids.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to bind to.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @click.option(
@@ -52,6 +61,13 @@ _LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "bod
     "--port-file", type=click.Path(dir_okay=False), metavar="PATH", help="Write the port there as soon as all is ready."
 )
 @click.option("--api-key", "api_keys", multiple=True, envvar="QSIFT_API_KEY", help="Demand this key; may be repeated.")
+@click.option(
+    "--allow-origin",
+    "origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="Answer web pages of this origin, such as http://localhost:3000; may be repeated.",
+)
 @click.option("--insecure", is_flag=True, help="Bind beyond this machine without a key.")
 @click.option("--max-body", type=click.IntRange(1), default=8 * 2**20, show_default=True, help="Bytes of a body.")
 @click.option("--max-texts", type=click.IntRange(1), default=2048, show_default=True, help="Texts of a request.")
@@ -85,7 +101,7 @@ _LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "bod
 @click.option("--quiet", "-q", is_flag=True, help="Nothing on stderr but the address and errors.")
 @engine_options
 def serve(embeddings: tuple[str, ...], rerankers: tuple[str, ...], **options: Any) -> None:
-    """Serve models over HTTP, with the APIs of OpenAI, Cohere, Jina, TEI and Ollama.
+    """Serve models over HTTP, with the APIs of OpenAI, Cohere, Jina, Voyage, TEI, Ollama, llama-server and vLLM.
 
     Prints the address when both models are loaded and warm; of several of a kind, the first. The others are loaded
     when a request names them. Ctrl-C or SIGTERM ends it, after the answers to what it accepted.
@@ -123,6 +139,10 @@ def serve(embeddings: tuple[str, ...], rerankers: tuple[str, ...], **options: An
         )
     limits = ServerOptions(
         api_keys=tuple(options["api_keys"]),
+        aliases=tuple(options["aliases"]),
+        any_model_name=options["any_model_name"],
+        accept_token_ids=options["accept_token_ids"],
+        origins=tuple(options["origins"]),
         # No web page gets to a Unix socket; what its clients call this server is theirs.
         local_names_only=has_port and is_local and not options["api_keys"],
         **{name: options[name] for name in _LIMITS},

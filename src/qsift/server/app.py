@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-from . import ollama, openai, rerank, status, tei
+from . import cohere, llama_server, ollama, openai, rerank, status, tei, tokens, vllm
 from .batcher import ClosedError, Compute, QueueFullError
-from .error_responses import ProblemError, answer, dialect_of, problem_of
+from .error_responses import ProblemError, answer, dialect_of, not_offered, problem_of
 from .gate import DOCS_ASSETS, Gate
 from .lanes import ClientGoneError, EmbeddingLane, Lanes, RerankLane, Shared, public_name
 from .metrics import Metrics
@@ -62,9 +62,14 @@ def create_app(
     pool = Pool(math.inf if all(isinstance(model, LoadedModel) for model in models) else _budget(options, engine))
     shared = Shared(options, metrics, Compute(), pool, engine)
     lanes = Lanes(
+        options,
         tuple(EmbeddingLane(name, model, shared) for name, model in embedders.items()),
         tuple(RerankLane(name, model, shared) for name, model in rerankers.items()),
     )
+    known = {name for lane in lanes.all for name in lane.names}
+    for alias, model in lanes.aliases.items():
+        if model is not None and model not in known:
+            raise ValueError(f"The alias {alias!r} is for {model!r}, which is not served. Served are {_listed(known)}.")
     for slot in [lane.slot for lane in lanes.embedding[:1]] + [lane.slot for lane in lanes.reranking[:1]]:
         pool.load_early(slot)
     for lane in lanes.all:
@@ -78,12 +83,12 @@ def create_app(
     app = FastAPIOffline(
         title="qsift",
         version=__version__,
-        summary="Qwen3-Embedding and Qwen3-Reranker behind the APIs of OpenAI, Cohere, Jina, TEI and Ollama.",
+        summary="Qwen3-Embedding and Qwen3-Reranker behind the APIs that programs know.",
         lifespan=lifespan,
         redoc_url=None,
         static_url=DOCS_ASSETS,
     )
-    for module in (openai, rerank, tei, ollama, status):
+    for module in (openai, cohere, rerank, tei, llama_server, vllm, ollama, tokens, status):
         app.include_router(module.router)
     for kind in _FORESEEN:
         app.add_exception_handler(kind, _on_error)
@@ -91,6 +96,10 @@ def create_app(
     gate = Gate(app, options, metrics)
     app.state.lanes, app.state.metrics, app.state.gate = lanes, metrics, gate
     return gate
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(map(repr, names)))
 
 
 def _budget(options: ServerOptions, engine: EngineOptions) -> int:
@@ -134,6 +143,8 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 
 def _routing_problem(request: Request, error: HTTPException) -> Exception:
+    if error.status_code == 404 and (reason := not_offered(request.url.path)):
+        return ProblemError("no endpoint", reason)
     if error.status_code == 404:
         return ProblemError("no endpoint", "There is no endpoint of this path; /docs lists them.")
     if error.status_code == 405:

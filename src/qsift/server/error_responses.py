@@ -122,11 +122,11 @@ def answer(problem: Problem, dialect: Dialect) -> JSONResponse:
 
 
 def _body(problem: Problem, dialect: Dialect) -> dict[str, Any]:
-    if dialect == "openai":
+    if dialect in ("openai", "cohere"):
+        # These share paths with Jina, Voyage and Xinference, whose clients read "detail".
         kind, code = _OPENAI.get(problem.kind, ("invalid_request_error", None))
-        return {"error": {"message": problem.message, "type": kind, "param": problem.param, "code": code}}
-    if dialect == "cohere":  # and Jina, which says "detail"
-        return {"message": problem.message, "detail": problem.message}
+        error = {"message": problem.message, "type": kind, "param": problem.param, "code": code}
+        return {"error": error, "message": problem.message, "detail": problem.message}
     if dialect == "tei":
         return {"error": problem.message, "error_type": _TEI.get(problem.kind, "Validation")}
     return {"error": problem.message}
@@ -136,15 +136,43 @@ _DIALECTS: Mapping[str, Dialect] = {
     "/v1/rerank": "cohere",
     "/v2/rerank": "cohere",
     "/rerank": "cohere",
+    "/reranking": "cohere",
+    "/v1/embed": "cohere",
+    "/v2/embed": "cohere",
+    "/": "tei",
     "/embed": "tei",
+    "/embed_all": "tei",
+    "/embed_sparse": "tei",
+    "/predict": "tei",
     "/similarity": "tei",
-    "/api/embed": "ollama",
+    "/decode": "tei",
+    "/info": "tei",
+}
+
+_ONE_VECTOR = "A text has one vector here, read at its end token as the model was trained; {} are not to be had."
+_NO_CHAT = "This server embeds and ranks; it writes no text."
+_NOT_OFFERED: Mapping[str, str] = {
+    "/embed_all": _ONE_VECTOR.format("vectors of each token"),
+    "/pooling": _ONE_VECTOR.format("other poolings") + " /v1/embeddings gives it.",
+    "/embed_sparse": _ONE_VECTOR.format("sparse vectors"),
+    "/predict": "This server classifies nothing; /rerank gives P(yes) of a document for a query.",
+    "/v1/chat/completions": _NO_CHAT,
+    "/v1/completions": _NO_CHAT,
+    "/v1/responses": _NO_CHAT,
+    "/api/generate": _NO_CHAT,
+    "/api/chat": _NO_CHAT,
+    "/api/pull": "Requests choose no models; 'qsift pull' fetches one, and the server is started with it.",
 }
 
 
 def dialect_of(path: str) -> Dialect:
     """Returns the dialect of an endpoint; OpenAI's where no other is known to be spoken."""
-    return _DIALECTS.get(path, "openai")
+    return "ollama" if path.startswith("/api/") else _DIALECTS.get(path, "openai")
+
+
+def not_offered(path: str) -> str | None:
+    """Returns why there is no endpoint of a path that its dialect's own server has; None for any other path."""
+    return _NOT_OFFERED.get(path, _NOT_OFFERED.get(path.removeprefix("/v1")))
 
 
 _SCHEMAS: Mapping[Dialect, dict[str, Any]] = {
@@ -164,7 +192,11 @@ _SCHEMAS: Mapping[Dialect, dict[str, Any]] = {
             }
         },
     },
-    "cohere": {"type": "object", "required": ["message"], "properties": {"message": {"type": "string"}}},
+    "cohere": {
+        "type": "object",
+        "required": ["message", "detail"],
+        "properties": {"message": {"type": "string"}, "detail": {"type": "string"}},
+    },
     "tei": {
         "type": "object",
         "required": ["error", "error_type"],

@@ -9,13 +9,16 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 
 from .error_responses import STATUS, ProblemError, answer, dialect_of, problem_of
 from .log import requests
@@ -45,16 +48,23 @@ class Gate:
     def __init__(self, app: FastAPI, options: ServerOptions, metrics: Metrics) -> None:
         self.is_draining = self.is_closing = False
         self.in_flight = 0
-        self._app, self._options, self._metrics = app, options, metrics
+        self._options, self._metrics = options, metrics
+        # Answers preflights of the pages that may ask, and lets these read their answers, refusals too.
+        self._for_pages = partial(
+            CORSMiddleware, allow_origins=options.origins, allow_methods=["*"], allow_headers=["*"], max_age=600
+        )
+        self._app = self._for_pages(app)
         self._keys = [_digest(key) for key in options.api_keys]
         # Any other path is counted as one, or callers could fill the memory with names.
         self._paths = frozenset(app.openapi()["paths"]) | OPEN_PATHS
+        self._with_names = [re.compile(re.sub(r"\{\w+\}", ".+", path)) for path in self._paths if "{" in path]
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Lets a request through, or answers it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["path"] = self._path(scope["path"])
         visit = _Visit(self, scope, receive, send)
         try:
             scope["state"]["key"] = self._admit(scope)
@@ -64,7 +74,8 @@ class Gate:
             finally:
                 self.in_flight -= 1
         except ProblemError as error:
-            await answer(problem_of(error), dialect_of(scope["path"]))(scope, receive, visit.send)
+            refusal = answer(problem_of(error), dialect_of(scope["path"]))
+            await self._for_pages(refusal)(scope, receive, visit.send)
         except Exception:
             # The app told and answered it, and raises it again for servers that would have to.
             if visit.status != STATUS["broken"]:
@@ -80,23 +91,37 @@ class Gate:
         host = headers.get("host", "")
         origin = headers.get("origin")
         # A page of another site can post here without asking; it cannot hide where it comes from.
-        if origin is not None and urlsplit(origin).netloc != host:
-            raise ProblemError("not allowed", "Web pages of other origins are not answered.")
+        is_welcome = origin in self._options.origins or "*" in self._options.origins
+        if origin is not None and not is_welcome and urlsplit(origin).netloc != host:
+            raise ProblemError(
+                "not allowed", "Web pages of other origins are not answered, unless the server has --allow-origin."
+            )
         if self._options.local_names_only and host and not is_loopback(name := _name(host)):
             raise ProblemError("not allowed", f"The Host header names {name[:200]!r}, which is not this server.")
         size = headers.get("content-length", "")
         if size.isdecimal() and int(size[:20]) > self._options.max_body:
             raise self.too_large()
-        return self._key(headers.get("authorization", "")) if scope["path"] not in OPEN_PATHS else None
+        is_preflight = scope["method"] == "OPTIONS" and "access-control-request-method" in headers
+        return None if scope["path"] in OPEN_PATHS or is_preflight else self._key(headers)
 
-    def _key(self, authorization: str) -> int | None:
+    def _path(self, path: str) -> str:
+        """Returns the path of the endpoint that is meant: slashes count once, and ``/v1`` may be there or not."""
+        path = re.sub("//+", "/", path).rstrip("/") or "/"
+        candidates = (path, path.removeprefix("/v1"), f"/v1{path}")
+        return next((one for one in candidates if self._is_known(one)), path)
+
+    def _is_known(self, path: str) -> bool:
+        return path in self._paths or any(pattern.fullmatch(path) for pattern in self._with_names)
+
+    def _key(self, headers: Headers) -> int | None:
         if not self._keys:
             return None
-        scheme, _, shown = authorization.partition(" ")
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        shown = bearer if scheme.lower() == "bearer" else headers.get("x-api-key") or headers.get("api-key", "")
         digest = _digest(shown.strip())
         # All are compared, each in constant time.
         matches = [hmac.compare_digest(digest, key) for key in self._keys]
-        if scheme.lower() != "bearer" or not any(matches):
+        if not any(matches):
             raise ProblemError("no key", "The API key is missing or wrong. Send it as: Authorization: Bearer KEY.")
         return matches.index(True)
 

@@ -6,10 +6,10 @@ import asyncio
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
@@ -23,7 +23,7 @@ from .off_loop import off_loop
 from .pool import Pool, Slot
 from .settings import DEFAULT_MAX_TOKENS, ServerOptions
 from qsift.embedder import Embedder
-from qsift.engine import EngineOptions, TokenIds, needed_memory
+from qsift.engine import EngineOptions, Token, TokenIds, needed_memory
 from qsift.errors import ModelFileError, QsiftError
 from qsift.hub import open_model
 from qsift.models import Task
@@ -136,6 +136,42 @@ class _Lane(ABC, Generic[Model]):
         resident = self.slot.resident
         n_tokens, n_requests = resident.batcher.waiting if resident else (0, 0)
         return n_tokens, n_requests + len(self.slot.waiting)
+
+    @cached_property
+    def digest(self) -> str:
+        """64 hexadecimal digits that differ between models."""
+        return self.file.fingerprint()
+
+    async def tokens(
+        self, request: Request, texts: Sequence[str], *, is_whole: bool = False, prompt_name: str | None = None
+    ) -> list[list[Token]]:
+        """Returns the tokens of texts.
+
+        Args:
+            request: whose client waits.
+            texts: what to tokenise.
+            is_whole: whether an embedding model's prompt and end token stand around each.
+            prompt_name: of that prompt; None takes the one for documents.
+        """
+        self._check_count(texts, "texts")
+
+        def tokenised(model: LoadedModel, text: str) -> list[Token]:
+            if is_whole and isinstance(model, Embedder):
+                return model.tokens(model.token_ids(text, prompt_name=prompt_name or "document"))
+            return model.tokens(model.tokenize(text))
+
+        async with self.resident(request) as resident:
+            return await off_loop(sum(map(len, texts)), lambda: [tokenised(resident.model, text) for text in texts])
+
+    async def text_of(self, request: Request, ids: Sequence[int], *, skip_control: bool = False) -> str:
+        """Returns the text that token ids are of, without control tokens if they are to be skipped."""
+
+        def joined(model: LoadedModel) -> str:
+            tokens = model.tokens(np.asarray(ids, np.int64))
+            return b"".join(t.piece for t in tokens if not (skip_control and t.is_control)).decode("utf-8", "replace")
+
+        async with self.resident(request) as resident:
+            return await off_loop(len(ids), joined, resident.model)
 
     def warm(self) -> None:
         """Computes something, if it is loaded, so that the first request finds its memory in place."""
@@ -264,9 +300,12 @@ class EmbeddingLane(_Lane[Embedder]):
         if not texts:
             return Vectors(np.empty((0, width), np.float32), 0)
 
+        if not self._options.accept_token_ids and any(not isinstance(text, str) for text in texts):
+            raise ProblemError("invalid", _NO_TOKEN_IDS, param="input")
+
         def prepare(model: Embedder) -> list[Encoded]:
             return model.prepare(
-                [text if isinstance(text, str) else _token_ids(text) for text in texts],
+                [text if isinstance(text, str) else _token_ids(model, text, index) for index, text in enumerate(texts)],
                 instruction=instruction,
                 prompt_name=prompt_name,
                 max_tokens=min(max_tokens or self.max_tokens, self.max_tokens),
@@ -277,26 +316,31 @@ class EmbeddingLane(_Lane[Embedder]):
         finish = partial(model.finish, truncate_dim=dimensions, normalize_embeddings=normalize)
         return Vectors(await off_loop(rows.size, finish, rows), n_tokens)
 
-    def prompt(self, input_type: str | None, prompt_name: str | None, instruction: str | None) -> dict[str, Any]:
+    def prompt(self, given: Mapping[str, str], instruction: str | None) -> dict[str, Any]:
         """Returns the arguments of `embed` for what a request says of its texts; they are documents if it is silent.
+
+        Args:
+            given: names of prompts, by the field that says them.
+            instruction: a sentence for the prompt.
 
         Raises:
             ProblemError: it contradicts itself, or the model has no such prompt.
         """
-        names = {name for name in (input_type and input_type.removeprefix("search_"), prompt_name) if name is not None}
+        names = set(given.values())
         if len(names) > 1 or (instruction is not None and "document" in names):
+            fields = [*given, *(["instruction"] if instruction is not None else [])]
             raise ProblemError(
                 "invalid",
-                "'input_type', 'prompt_name' and 'instruction' say different things: documents stand without an "
-                "instruction. Give one of the three.",
-                param="input_type",
+                f"{' and '.join(map(repr, fields))} say different things: documents stand without an instruction. "
+                "Give one of them.",
+                param=fields[0],
             )
         name = names.pop() if names else "document" if instruction is None else "query"
         try:
             self.file.prompts.before(name=name, instruction=instruction)
         except ValueError as error:
-            param = "prompt_name" if instruction is None else "instruction"
-            raise ProblemError("invalid", str(error), param=param) from error
+            field = "instruction" if instruction is not None else next(iter(given))
+            raise ProblemError("invalid", f"{field!r}: {error}", param=field) from error
         return {"prompt_name": name, "instruction": instruction}
 
 
@@ -311,7 +355,7 @@ class RerankLane(_Lane[Reranker]):
     async def score(
         self,
         request: Request,
-        query: str,
+        query: str | Sequence[str],
         documents: Sequence[str],
         *,
         instruction: str | None = None,
@@ -335,20 +379,28 @@ class RerankLane(_Lane[Reranker]):
             )
 
         # The query is tokenised anew before each document.
-        size = sum(map(len, documents)) + len(query) * len(documents)
+        queries = [query] * len(documents) if isinstance(query, str) else query
+        size = sum(map(len, documents)) + sum(map(len, queries))
         model, rows, n_tokens = await self._rows(request, size, prepare)
         return Scores(model.finish(rows, raw_scores=raw_scores), n_tokens)
 
 
-L = TypeVar("L", EmbeddingLane, RerankLane)
+L = TypeVar("L", EmbeddingLane, RerankLane, EmbeddingLane | RerankLane)
 
 
 @dataclass(frozen=True)
 class Lanes:
     """What a server serves, in the order in which it was named; at least one model."""
 
+    options: ServerOptions
     embedding: tuple[EmbeddingLane, ...]
     reranking: tuple[RerankLane, ...]
+
+    @cached_property
+    def aliases(self) -> dict[str, str | None]:
+        """Further names, and the model that each means; None for the first of the task that is asked for."""
+        parts = (alias.partition("=") for alias in self.options.aliases)
+        return {name: model or None for name, _, model in parts}
 
     @property
     def all(self) -> tuple[EmbeddingLane | RerankLane, ...]:
@@ -371,13 +423,22 @@ class Lanes:
             raise ProblemError("not found", "This server has no reranker. Start it with --reranker NAME.")
         return self._check(name, self.reranking)
 
+    def named(self, name: str | None) -> EmbeddingLane | RerankLane:
+        """Returns the model that a request names, whatever its task; None means the first."""
+        return self._check(name, self.all)
+
     def _check(self, name: str | None, lanes: tuple[L, ...]) -> L:
-        if name is None:
+        # Ollama knows a model without a tag as its ":latest".
+        short = None if name is None else name.removesuffix(":latest")
+        short = self.aliases.get(short, short) if short is not None else None
+        if name is None or short is None:
             return lanes[0]
         # A file's own name may be that of several: then of the first, unless another was given it.
         for names in ({lane.name: lane for lane in lanes}, {own: lane for lane in lanes[::-1] for own in lane.names}):
-            if name in names:
-                return names[name]
+            if short in names:
+                return names[short]
+        if self.options.any_model_name:
+            return lanes[0]
         known = " or ".join(repr(lane.name) for lane in lanes)
         sentence = f"There is no model {name[:200]!r} for this task here. It is {known}."
         raise ProblemError("not found", sentence, param="model")
@@ -390,8 +451,22 @@ def public_name(name: str) -> str:
     return os.path.basename(os.path.abspath(name)) if os.path.exists(name) else name
 
 
-def _token_ids(ids: Sequence[int]) -> TokenIds:
-    return np.asarray(ids, np.int32)
+_NO_TOKEN_IDS = (
+    "The texts came as token ids. Those of another tokenizer, such as OpenAI's, would give wrong vectors without a "
+    "sign, so none are taken. Send texts: LangChain's OpenAIEmbeddings does with check_embedding_ctx_length=False, "
+    "LibreChat's rag_api with RAG_CHECK_EMBEDDING_CTX_LENGTH=False. If they are this model's own, start the server "
+    "with --accept-token-ids."
+)
+
+
+def _token_ids(model: Embedder, ids: Sequence[int], index: int) -> TokenIds:
+    found = np.asarray(ids, np.int32)
+    if not model.ends(found):
+        raise ValueError(
+            f"The token ids of text {index} do not end with {model.file.end_token}, this model's end token, so they "
+            "are another tokenizer's, or not whole. Send the text."
+        )
+    return found
 
 
 def _client(request: Request) -> Hashable:

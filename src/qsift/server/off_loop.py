@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -35,6 +36,11 @@ async def json_response(content: Any, size: int = 0) -> Response:
 def number_list(row: NDArray[Any]) -> orjson.Fragment:
     """Returns a row of numbers as JSON, in the fewest digits that are read back as the same float32."""
     return orjson.Fragment(orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY))
+
+
+def base64_text(row: NDArray[Any]) -> str:
+    """Returns a row of numbers as base64 of its bytes, little-endian."""
+    return base64.b64encode(row.astype(row.dtype.newbyteorder("<")).tobytes()).decode()
 
 
 def _dumps(content: Any) -> bytes:

@@ -1,36 +1,58 @@
-"""OpenAI's embeddings: ``POST /v1/embeddings``."""
+"""Embedding as OpenAI has it, and Jina, Voyage, vLLM and infinity, which share its path: ``POST /v1/embeddings``."""
 
 from __future__ import annotations
 
-import base64
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from numpy.typing import NDArray
 from pydantic import Field
 
 from .error_responses import ProblemError, documented
-from .off_loop import json_response, number_list
-from .request_bodies import Instruction, PromptName, Shape, TokenId, documented_body, read
+from .fields import EmbeddingFields, Shape, TokenIds, VectorType, in_type
+from .off_loop import base64_text, json_response, number_list
+from .request_bodies import documented_body, read
 
 router = APIRouter(tags=["OpenAI"])
 
 
-class EmbeddingsRequest(Shape):
-    """OpenAI's fields; and what asks for queries, which stand behind an instruction, instead of documents."""
+class TextObject(Shape):
+    """A text as Jina's clients send it."""
 
-    input: str | list[str] | list[TokenId] | list[list[TokenId]] = Field(
-        description="A text, a list of texts, the token ids of a text, or a list of such."
+    text: str
+
+
+class EmbeddingsRequest(EmbeddingFields):
+    """OpenAI's fields, and those of who shares its path."""
+
+    input: str | list[str] | TokenIds | list[TextObject] = Field(
+        description="A text, a list of texts or of objects with a 'text', or token ids where the server takes them."
     )
-    model: str | None = None
-    dimensions: int | None = Field(None, description="Width to cut the vectors to.")
-    encoding_format: Literal["float", "base64"] = "float"
-    user: str | None = None
-    input_type: Literal["query", "document", "search_query", "search_document"] | None = None
-    prompt_name: PromptName = None
-    instruction: Instruction = None
-    truncate: bool = Field(False, description="Whether texts that are too long are cut, or refused.")
-    truncate_prompt_tokens: int | None = Field(None, ge=1, description="Tokens to cut longer texts to.")
+    encoding_format: Literal["float", "base64"] | None = Field(None, description="base64: of the numbers' bytes.")
+    embedding_type: VectorType | Literal["base64"] | None = Field(None, description="Type of the numbers; or base64.")
+    output_dtype: VectorType | None = Field(None, description="Type of the numbers.")
+
+    @property
+    def texts(self) -> list[Any]:
+        """The texts, or token ids."""
+        given = self.input
+        if given == []:
+            raise ProblemError("invalid", "'input' is an empty list; one text at least is needed.", param="input")
+        if isinstance(given, str) or isinstance(given[0], int):
+            return [given]
+        return [item.text if isinstance(item, TextObject) else item for item in given]
+
+    @property
+    def is_base64(self) -> bool:
+        """Whether vectors come as base64."""
+        return "base64" in (self.encoding_format, self.embedding_type)
+
+    @property
+    def kind(self) -> VectorType:
+        """The type of the numbers."""
+        as_type = None if self.embedding_type == "base64" else self.embedding_type
+        if None not in (as_type, self.output_dtype):
+            self.one_of("embedding_type", "output_dtype")
+        return as_type or self.output_dtype or "float"
 
 
 _RESPONSE = {
@@ -62,7 +84,7 @@ _RESPONSE = {
 
 @router.post(
     "/v1/embeddings",
-    summary="Embed texts",
+    summary="Embed texts (OpenAI, Jina, Voyage, vLLM, infinity)",
     responses={
         200: {"description": "The vectors.", "content": {"application/json": {"schema": _RESPONSE}}},
         **documented("openai"),
@@ -70,38 +92,20 @@ _RESPONSE = {
     openapi_extra=documented_body(EmbeddingsRequest),
 )
 async def embeddings(request: Request) -> Response:
-    """Embeds texts or token ids. Without ``input_type``, ``prompt_name`` or ``instruction`` they are documents."""
+    """Embeds texts. Without ``input_type``, ``task``, ``prompt_name`` or ``instruction`` they are documents."""
     body = await read(request, EmbeddingsRequest)
-    lane = request.app.state.lanes.embedder(body.model)
-    texts = _texts(body.input)
-    max_tokens = body.truncate_prompt_tokens or (lane.max_tokens if body.truncate else None)
-    result = await lane.embed(
-        request,
-        texts,
-        **lane.prompt(body.input_type, body.prompt_name, body.instruction),
-        dimensions=body.dimensions,
-        max_tokens=max_tokens,
-    )
-    to_json = _base64 if body.encoding_format == "base64" else number_list
+    lane, kind = request.app.state.lanes.embedder(body.model), body.kind
+    result = await lane.embed(request, body.texts, **body.asked(lane))
+    to_json = base64_text if body.is_base64 else number_list
     return await json_response(
         lambda: {
             "object": "list",
             "data": [
                 {"object": "embedding", "index": index, "embedding": to_json(row)}
-                for index, row in enumerate(result.vectors)
+                for index, row in enumerate(in_type(result.vectors, kind))
             ],
-            "model": lane.name,
+            "model": body.model or lane.name,
             "usage": {"prompt_tokens": result.n_tokens, "total_tokens": result.n_tokens},
         },
         result.vectors.size,
     )
-
-
-def _texts(given: Any) -> list[Any]:
-    if given == []:
-        raise ProblemError("invalid", "'input' is an empty list; one text at least is needed.", param="input")
-    return [given] if isinstance(given, str) or isinstance(given[0], int) else given
-
-
-def _base64(row: NDArray[Any]) -> str:
-    return base64.b64encode(row.astype("<f4").tobytes()).decode()

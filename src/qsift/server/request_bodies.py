@@ -3,45 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .error_responses import ProblemError
+from .fields import Shape
 from .off_loop import off_loop
-
-TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-Instruction = Annotated[
-    str | None,
-    Field(description="One sentence that says what a query searches for; with it the inputs are queries."),
-]
-PromptName = Annotated[
-    str | None, Field(description='Which of the model\'s prompts stands before the inputs, such as "query".')
-]
-
-
-class Shape(BaseModel):
-    """A JSON object of a request. Types are exact; fields that it does not know are left alone."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
-
 
 S = TypeVar("S", bound=Shape)
 
 
-async def read(request: Request, shape: type[S]) -> S:
-    """Returns the body as a shape.
+async def read(request: Request, shape: type[S], *, check: bool = True) -> S:
+    """Returns the body as a shape; without ``check`` fields that the shape does not have are left alone.
 
     Raises:
         ProblemError: unreadable, too large, too slow, or of another shape; names the field.
     """
     body = await request.body()
     try:
-        return await off_loop(len(body), shape.model_validate_json, body)
+        found: S = await off_loop(len(body), shape.model_validate_json, body)
     except ValidationError as error:
         raise _problem(error.errors(include_url=False, include_input=False), shape) from None
+    if check:
+        found.check()
+    return found
 
 
 def documented_body(shape: type[Shape]) -> dict[str, Any]:

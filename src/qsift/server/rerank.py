@@ -1,9 +1,12 @@
-"""Reranking as Cohere, Jina and TEI have it: ``POST /v1/rerank``, ``/v2/rerank`` and ``/rerank``."""
+"""Reranking as Cohere, Jina, Voyage, vLLM, llama-server, infinity, Xinference and TEI have it, who share their paths.
+
+The fields of a request tell whose answer it gets: TEI's has ``texts``, Voyage's ``top_k`` or ``truncation``.
+"""
 
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -11,8 +14,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from .error_responses import ProblemError, documented
+from .fields import Flag, ScoreFields
 from .off_loop import json_response
-from .request_bodies import Instruction, Shape, documented_body, read
+from .request_bodies import documented_body, read
 
 router = APIRouter(tags=["Rerank"])
 
@@ -20,35 +24,39 @@ Documents = list[str | dict[str, Any]]
 _ABOUT_DOCUMENTS = "A list of texts, or of objects with the text in 'text', or in the fields of 'rank_fields'."
 
 
-class RerankRequest(Shape):
-    """The fields of Cohere and Jina, and an instruction."""
+class RerankRequest(ScoreFields):
+    """The fields of all of them; which are given tells the dialect."""
 
-    query: str
-    documents: Documents = Field(description=_ABOUT_DOCUMENTS)
-    model: str | None = None
-    top_n: int | None = Field(None, ge=1)
-    return_documents: bool | None = None
-    max_tokens_per_doc: int | None = Field(None, ge=1, description="Tokens to cut longer documents to.")
+    query: str | dict[str, str] = Field(description="A text, or an object with a 'text'.")
+    documents: Documents | None = Field(None, description=_ABOUT_DOCUMENTS)
+    texts: list[str] | None = Field(None, description="TEI's documents; its answer is a bare list.")
+    top_n: int | None = Field(None, ge=1, description="How many are returned, the best ones; without it all.")
+    top_k: int | None = Field(None, ge=1, description="Voyage's top_n; its answer has 'data' instead of 'results'.")
+    return_documents: Flag | None = Field(None, description="Whether documents come back.")
+    return_text: Flag | None = Field(None, description="The same, for TEI.")
     rank_fields: list[str] | None = None
-    instruction: Instruction = None
 
+    @property
+    def query_text(self) -> str:
+        """The query's text."""
+        if isinstance(self.query, str):
+            return self.query
+        if "text" not in self.query:
+            raise ProblemError("invalid", "'query' is an object without a 'text'.", param="query")
+        return self.query["text"]
 
-class BareRerankRequest(RerankRequest):
-    """The same, or TEI's fields: ``texts`` instead of ``documents``."""
-
-    documents: Documents | None = Field(None, description=_ABOUT_DOCUMENTS)  # type: ignore[assignment]
-    texts: list[str] | None = None
-    raw_scores: bool = False
-    return_text: bool = False
-    truncate: bool = False
-    truncation_direction: Annotated[str, Field(pattern="^(?i:right)$")] = "Right"
+    @property
+    def is_voyages(self) -> bool:
+        """Whether Voyage's client asks, which always says these two."""
+        return bool({"top_k", "truncation"} & self.model_fields_set)
 
 
 _RESULTS = {
     "type": "object",
-    "required": ["id", "model", "results", "meta", "usage"],
+    "required": ["id", "object", "model", "usage"],
     "properties": {
         "id": {"type": "string"},
+        "object": {"const": "list"},
         "model": {"type": "string"},
         "results": {
             "type": "array",
@@ -58,10 +66,11 @@ _RESULTS = {
                 "properties": {
                     "index": {"type": "integer"},
                     "relevance_score": {"type": "number"},
-                    "document": {"type": "object"},
+                    "document": {"type": ["object", "string"]},
                 },
             },
         },
+        "data": {"type": "array"},
         "meta": {"type": "object"},
         "usage": {"type": "object"},
     },
@@ -74,83 +83,81 @@ _TEI_RESULTS = {
         "properties": {"index": {"type": "integer"}, "score": {"type": "number"}, "text": {"type": "string"}},
     },
 }
+_DOCUMENTED: dict[str, Any] = {
+    "responses": {
+        200: {
+            "description": "The documents, the best first.",
+            "content": {"application/json": {"schema": {"anyOf": [_RESULTS, _TEI_RESULTS]}}},
+        },
+        **documented("cohere", "tei"),
+    },
+    "openapi_extra": documented_body(RerankRequest),
+}
 
 
-def _documented(*schemas: dict[str, Any], bare: bool = False) -> dict[str, Any]:
-    schema = schemas[0] if len(schemas) == 1 else {"anyOf": list(schemas)}
-    answer = {"description": "The documents, the best first.", "content": {"application/json": {"schema": schema}}}
-    return {
-        "responses": {200: answer, **documented(*(("cohere", "tei") if bare else ("cohere",)))},
-        "openapi_extra": documented_body(BareRerankRequest if bare else RerankRequest),
-    }
-
-
-@router.post("/v1/rerank", summary="Rank documents (Cohere v1, Jina)", **_documented(_RESULTS))
+@router.post("/rerank", summary="Rank documents (all dialects)", **_DOCUMENTED)
+@router.post("/v1/rerank", summary="Rank documents (all dialects)", **_DOCUMENTED)
+@router.post("/reranking", summary="Rank documents (llama-server)", **_DOCUMENTED)
 async def rerank_v1(request: Request) -> Response:
     """Ranks documents for a query; scores are P(yes)."""
-    return await _rerank(request, await read(request, RerankRequest), "1")
+    return await rank(request, await read(request, RerankRequest), "1")
 
 
-@router.post("/v2/rerank", summary="Rank documents (Cohere v2)", **_documented(_RESULTS))
+@router.post("/v2/rerank", summary="Rank documents (Cohere v2)", **_DOCUMENTED)
 async def rerank_v2(request: Request) -> Response:
     """Ranks documents for a query; scores are P(yes)."""
-    return await _rerank(request, await read(request, RerankRequest), "2")
+    return await rank(request, await read(request, RerankRequest), "2")
 
 
-@router.post("/rerank", summary="Rank documents (TEI, Jina)", **_documented(_RESULTS, _TEI_RESULTS, bare=True))
-async def rerank(request: Request) -> Response:
-    """Ranks documents for a query: TEI's answer for ``texts``, that of ``/v1/rerank`` for ``documents``."""
-    body = await read(request, BareRerankRequest)
+async def rank(request: Request, body: RerankRequest, version: str, *, as_text: bool = False) -> Response:
+    """Returns the documents of a request, the best first.
+
+    Args:
+        request, body: what came.
+        version: of Cohere's API.
+        as_text: whether documents always come back, as bare texts.
+    """
     if body.texts is not None and body.documents is None:
         request.state.dialect = "tei"
-        return await _rerank_texts(request, body, body.texts)
+        return await _rank_texts(request, body, body.texts)
     if body.documents is None or body.texts is not None:
         raise ProblemError("invalid", "One of 'documents' and 'texts' is needed.", param="documents")
-    return await _rerank(request, body, "1")
-
-
-async def _rerank(request: Request, body: RerankRequest, version: str) -> Response:
     lane = request.app.state.lanes.reranker(body.model)
-    result = await lane.score(
-        request,
-        body.query,
-        [_text(document, index, body.rank_fields) for index, document in enumerate(body.documents)],
-        instruction=body.instruction,
-        max_document_tokens=body.max_tokens_per_doc,
-    )
-    results = []
-    for index in order(result.scores)[: body.top_n]:
+    texts = [_text(document, index, body.rank_fields) for index, document in enumerate(body.documents)]
+    top_n = body.one_of("top_n", "top_k")
+    result = await lane.score(request, body.query_text, texts, **body.asked())
+    hits = []
+    for index in order(result.scores)[:top_n]:
         hit: dict[str, Any] = {"index": int(index), "relevance_score": float(result.scores[index])}
-        if body.return_documents:
+        if body.return_documents or as_text:
             document = body.documents[index]
-            hit["document"] = {"text": document} if isinstance(document, str) else document
-        results.append(hit)
-    return await json_response(
-        {
-            "id": str(uuid.uuid4()),
-            "model": lane.name,
-            "results": results,
-            "meta": {"api_version": {"version": version}, "billed_units": {"search_units": 1}},
-            "usage": {"prompt_tokens": result.n_tokens, "total_tokens": result.n_tokens},
+            as_object = {"text": document} if isinstance(document, str) else document
+            hit["document"] = texts[index] if body.is_voyages or as_text else as_object
+        hits.append(hit)
+    content = {
+        "id": str(uuid.uuid4()),
+        "object": "list",
+        "model": body.model or lane.name,
+        "data" if body.is_voyages else "results": hits,
+        "meta": {
+            "api_version": {"version": version},
+            "billed_units": {"search_units": 1},
+            "tokens": {"input_tokens": result.n_tokens, "output_tokens": 0},
         },
-        len(await request.body()) if body.return_documents else 0,
-    )
+        "usage": {"prompt_tokens": result.n_tokens, "total_tokens": result.n_tokens},
+    }
+    return await json_response(content, len(await request.body()) if body.return_documents or as_text else 0)
 
 
-async def _rerank_texts(request: Request, body: BareRerankRequest, texts: list[str]) -> Response:
+async def _rank_texts(request: Request, body: RerankRequest, texts: list[str]) -> Response:
     lane = request.app.state.lanes.reranker(body.model)
-    result = await lane.score(
-        request,
-        body.query,
-        texts,
-        instruction=body.instruction,
-        raw_scores=body.raw_scores,
-        truncate=body.truncate,
-    )
-    hits: list[dict[str, Any]] = [{"index": int(i), "score": float(result.scores[i])} for i in order(result.scores)]
-    if body.return_text:
+    result = await lane.score(request, body.query_text, texts, **body.asked(cut_by_default=False))
+    best = order(result.scores)[: body.one_of("top_n", "top_k")]
+    hits: list[dict[str, Any]] = [{"index": int(i), "score": float(result.scores[i])} for i in best]
+    has_text = body.one_of("return_text", "return_documents")
+    if has_text:
         hits = [{**hit, "text": texts[hit["index"]]} for hit in hits]
-    return await json_response(hits, len(await request.body()) if body.return_text else 0)
+    return await json_response(hits, len(await request.body()) if has_text else 0)
 
 
 def order(scores: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -13,6 +13,10 @@ class ServerOptions:
     Attributes:
         api_keys: keys of which a request must show one; empty lets everybody in. Each is a client of its own in
             the queue.
+        aliases: further names: "NAME" for the first model of each task, "NAME=MODEL" for a certain one.
+        any_model_name: whether every name means the model of its task.
+        accept_token_ids: whether texts may come as this model's token ids.
+        origins: web pages that may ask, such as "http://localhost:3000"; "*" means all.
         local_names_only: whether the Host header must name this machine, against web pages that have their own
             name point here.
         max_body: bytes of a request's body.
@@ -26,6 +30,10 @@ class ServerOptions:
     """
 
     api_keys: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    any_model_name: bool = False
+    accept_token_ids: bool = False
+    origins: tuple[str, ...] = ()
     local_names_only: bool = False
     max_body: int = 8 * 2**20
     max_texts: int = 2048

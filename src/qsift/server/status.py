@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from .error_responses import ProblemError, documented
 from .lanes import EmbeddingLane, RerankLane
 from .metrics import CONTENT_TYPE
 from .off_loop import json_response
+from qsift import __version__
 
 router = APIRouter(tags=["Status"])
 
@@ -37,6 +39,7 @@ _MODELS = {
     "required": ["object", "data"],
     "properties": {"object": {"const": "list"}, "data": {"type": "array", "items": _MODEL}},
 }
+_VERSION = {"type": "object", "required": ["version"], "properties": {"version": {"type": "string"}}}
 _HEALTH = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
 
 
@@ -53,19 +56,33 @@ async def health(request: Request) -> Response:
     return await json_response({"status": "ok"})
 
 
+@router.get("/", summary="Whether it is there", response_class=PlainTextResponse)
+@router.head("/", include_in_schema=False)
+@router.get("/ping", summary="Whether it is there", response_class=PlainTextResponse)
+async def there(_: Request) -> Response:
+    """Answers 200 as long as the server runs."""
+    return PlainTextResponse("qsift is running. /docs says what it answers.\n")
+
+
+@router.get("/version", summary="The version", responses=_answer(_VERSION, "qsift's version."))
+async def version(_: Request) -> Response:
+    """Says which version of qsift this is."""
+    return await json_response({"version": __version__})
+
+
 @router.get("/v1/models", summary="The models", responses=_answer(_MODELS, "The models."))
 async def models(request: Request) -> Response:
-    """Lists the models that are served, and says which are in memory."""
-    return await json_response({"object": "list", "data": [_facts(lane) for lane in request.app.state.lanes.all]})
+    """Lists the models, and then each further name with the model that it means."""
+    lanes = request.app.state.lanes
+    data = [_facts(lane) for lane in lanes.all]
+    data += [_facts(lanes.named(name)) | {"id": name} for name in lanes.aliases]
+    return await json_response({"object": "list", "data": data})
 
 
 @router.get("/v1/models/{name:path}", summary="A model", responses=_answer(_MODEL, "The model."))
 async def model(request: Request, name: str) -> Response:
     """Describes one of the models."""
-    for lane in request.app.state.lanes.all:
-        if name in lane.names:
-            return await json_response(_facts(lane))
-    raise ProblemError("not found", f"There is no model {name[:200]!r} here; GET /v1/models lists them.")
+    return await json_response(_facts(request.app.state.lanes.named(name)) | {"id": name})
 
 
 @router.get(
@@ -90,5 +107,13 @@ def _facts(lane: EmbeddingLane | RerankLane) -> dict[str, Any]:
         "task": lane.file.task,
         "max_model_len": lane.max_tokens,
         "status": {"value": lane.status},
+        # As Xinference describes a model.
+        "model_name": lane.name,
+        "model_ability": [],
+        "model_format": "gguf",
+        "max_tokens": lane.max_tokens,
+        "context_length": lane.max_tokens,
     }
-    return facts | ({"dimensions": lane.file.width} if isinstance(lane, EmbeddingLane) else {})
+    if isinstance(lane, EmbeddingLane):
+        return facts | {"model_type": "embedding", "dimensions": lane.file.width}
+    return facts | {"model_type": "rerank"}

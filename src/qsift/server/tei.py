@@ -1,49 +1,43 @@
-"""Embedding as text-embeddings-inference has it: ``POST /embed`` and ``/similarity``."""
+"""text-embeddings-inference's endpoints: ``/embed``, ``/similarity``, ``/decode``, ``/info`` and ``POST /``.
+
+Its ``/rerank`` is in `rerank`, its ``/tokenize`` in `tokens`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from .error_responses import ProblemError, documented
-from .lanes import EmbeddingLane
+from .fields import EmbeddingFields, ModelField, Shape, TokenId, TokenIds
 from .off_loop import json_response, number_list
-from .request_bodies import Instruction, PromptName, Shape, TokenId, documented_body, read
+from .request_bodies import documented_body, read
+from .rerank import RerankRequest, rank
+from qsift import __version__
 from qsift.text import similarity as cosines_of
 
 router = APIRouter(tags=["TEI"])
 
-_Right = Annotated[str, Field(pattern="^(?i:right)$", description="Texts are cut at their end.")]
 _NUMBERS: dict[str, Any] = {"type": "array", "items": {"type": "number"}}
+_VECTORS: dict[str, Any] = {"type": "array", "items": _NUMBERS}
 
 
-class Parameters(Shape):
-    """What is said beside the texts."""
+class EmbedRequest(EmbeddingFields):
+    """TEI's fields."""
 
-    truncate: bool | None = None
-    truncation_direction: _Right = "Right"
-    prompt_name: PromptName = None
-    instruction: Instruction = None
-
-    def prompt(self, lane: EmbeddingLane) -> dict[str, Any]:
-        """Returns the arguments of `EmbeddingLane.embed`."""
-        return {
-            **lane.prompt(None, self.prompt_name, self.instruction),
-            "max_tokens": lane.max_tokens if self.truncate else None,
-        }
-
-
-class EmbedRequest(Parameters):
-    """TEI's fields, and an instruction."""
-
-    inputs: str | list[str] | list[TokenId] | list[list[TokenId]] = Field(
-        description="A text, a list of texts, the token ids of a text, or a list of such."
+    inputs: str | list[str] | TokenIds = Field(
+        description="A text, a list of texts, or token ids where the server takes them."
     )
-    normalize: bool = True
-    dimensions: int | None = None
+
+    @property
+    def texts(self) -> list[Any]:
+        """The texts, or token ids."""
+        if self.inputs == []:
+            raise ProblemError("invalid", "'inputs' is an empty list; one text at least is needed.", param="inputs")
+        return [self.inputs] if isinstance(self.inputs, str) or isinstance(self.inputs[0], int) else self.inputs
 
 
 class SimilarityInputs(Shape):
@@ -57,42 +51,107 @@ class SimilarityRequest(Shape):
     """TEI's fields."""
 
     inputs: SimilarityInputs
-    parameters: Parameters | None = None
+    parameters: EmbeddingFields | None = None
 
 
-def _documented(schema: dict[str, Any], shape: type[Shape], answer: str) -> dict[str, Any]:
+class DecodeRequest(ModelField):
+    """TEI's fields."""
+
+    ids: TokenIds = Field(description="The token ids of a text, or a list of such.")
+    skip_special_tokens: bool | None = Field(None, description="Whether control tokens are left out, as without it.")
+
+
+def _documented(schema: dict[str, Any], answer: str, *shapes: type[Shape]) -> dict[str, Any]:
+    bodies = [documented_body(shape) for shape in shapes]
+    content = [body["requestBody"]["content"]["application/json"]["schema"] for body in bodies]
+    any_of = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": content}}}}}
     return {
         "responses": {
             200: {"description": answer, "content": {"application/json": {"schema": schema}}},
             **documented("tei"),
         },
-        "openapi_extra": documented_body(shape),
+        **({"openapi_extra": bodies[0] if len(bodies) == 1 else any_of} if bodies else {}),
     }
 
 
-@router.post(
-    "/embed", summary="Embed texts", **_documented({"type": "array", "items": _NUMBERS}, EmbedRequest, "The vectors.")
-)
+@router.post("/embed", summary="Embed texts", **_documented(_VECTORS, "The vectors.", EmbedRequest))
 async def embed(request: Request) -> Response:
-    """Embeds texts or token ids. Without ``prompt_name`` or ``instruction`` they are documents."""
+    """Embeds texts. Without ``prompt_name`` or ``instruction`` they are documents."""
     body = await read(request, EmbedRequest)
-    lane = request.app.state.lanes.embedder(None)
-    given = body.inputs
-    if given == []:
-        raise ProblemError("invalid", "'inputs' is an empty list; one text at least is needed.", param="inputs")
-    texts = [given] if isinstance(given, str) or isinstance(given[0], int) else given
-    result = await lane.embed(request, texts, dimensions=body.dimensions, normalize=body.normalize, **body.prompt(lane))
+    lane = request.app.state.lanes.embedder(body.model)
+    result = await lane.embed(request, body.texts, **body.asked(lane))
     return await json_response(lambda: [number_list(row) for row in result.vectors], result.vectors.size)
 
 
-@router.post("/similarity", summary="Compare texts", **_documented(_NUMBERS, SimilarityRequest, "The cosines."))
+@router.post(
+    "/",
+    summary="Embed texts, or rank documents",
+    **_documented({"type": "array"}, "As /embed, or as /rerank.", EmbedRequest, RerankRequest),
+)
+async def embed_or_rank(request: Request) -> Response:
+    """Does what the body asks for: texts in ``inputs`` are embedded, ``texts`` are ranked for ``query``."""
+    fields = (await read(request, Shape, check=False)).model_extra or {}
+    if "query" not in fields:
+        return await embed(request)
+    return await rank(request, await read(request, RerankRequest), "1")
+
+
+@router.post("/similarity", summary="Compare texts", **_documented(_NUMBERS, "The cosines.", SimilarityRequest))
 async def similarity(request: Request) -> Response:
     """Returns the cosine of ``source_sentence`` with each of ``sentences``, all embedded alike."""
     body = await read(request, SimilarityRequest)
-    lane = request.app.state.lanes.embedder(None)
+    parameters = body.parameters or EmbeddingFields()
+    lane = request.app.state.lanes.embedder(parameters.model)
     if not body.inputs.sentences:
         raise ProblemError("invalid", "'sentences' is an empty list; one text at least is needed.", param="inputs")
     texts = [body.inputs.source_sentence, *body.inputs.sentences]
-    result = await lane.embed(request, texts, **(body.parameters or Parameters()).prompt(lane))
+    result = await lane.embed(request, texts, **parameters.asked(lane))
     cosines = cosines_of(result.vectors[:1], result.vectors[1:])[0]
     return await json_response(number_list(np.ascontiguousarray(cosines)))
+
+
+@router.post(
+    "/decode",
+    summary="Turn token ids into text",
+    **_documented({"type": "array", "items": {"type": "string"}}, "The texts.", DecodeRequest),
+)
+async def decode(request: Request) -> Response:
+    """Returns the texts that token ids are of."""
+    body = await read(request, DecodeRequest)
+    lane = request.app.state.lanes.named(body.model)
+    lists: list[list[TokenId]] = [body.ids] if body.ids and isinstance(body.ids[0], int) else body.ids  # type: ignore[assignment]
+    skips = body.skip_special_tokens is not False
+    return await json_response([await lane.text_of(request, ids, skip_control=skips) for ids in lists])
+
+
+_INFO = {"type": "object", "required": ["model_id", "model_type", "max_input_length", "version"]}
+
+
+@router.get("/info", summary="What is served", **_documented(_INFO, "The facts."))
+async def info(request: Request) -> Response:
+    """Describes the server as TEI does; ``model_type`` names both tasks where it has both."""
+    lanes = request.app.state.lanes
+    lane, limits = lanes.named(None), request.app.state.gate.options
+    types: dict[str, Any] = {}
+    if lanes.embedding:
+        types["embedding"] = {"pooling": "last_token"}
+    if lanes.reranking:
+        types["reranker"] = {"id2label": {"0": "yes"}, "label2id": {"yes": 0}}
+    return await json_response(
+        {
+            "model_id": lane.name,
+            "model_sha": None,
+            "model_dtype": lane.file.quant,
+            "model_type": types,
+            "max_concurrent_requests": limits.max_waiting,
+            "max_input_length": lane.max_tokens,
+            "max_batch_tokens": limits.max_waiting,
+            "max_batch_requests": None,
+            "max_client_batch_size": limits.max_texts,
+            "auto_truncate": False,
+            "tokenization_workers": 1,
+            "version": __version__,
+            "sha": None,
+            "docker_label": None,
+        }
+    )
