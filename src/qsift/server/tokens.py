@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -76,7 +77,7 @@ async def tokenize(request: Request) -> Response:
         )
     if given[0] == "text":
         meta = {"api_version": {"version": "1"}}
-        return await json_response({"tokens": ids, "token_strings": pieces, "meta": meta})
+        return await json_response({"tokens": ids, "token_strings": _strings(tokens), "meta": meta})
     with_pieces = [{"id": token.id, "piece": piece} for token, piece in zip(tokens, pieces, strict=True)]
     return await json_response({"tokens": with_pieces if body.with_pieces else ids})
 
@@ -91,6 +92,12 @@ async def detokenize(request: Request) -> Response:
 
 def _text(token: Token) -> str:
     return token.piece.decode("utf-8", "replace")
+
+
+def _strings(tokens: list[Token]) -> list[str]:
+    """Returns strings that are the text when they are put together again, as clients of Cohere do."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return [decoder.decode(token.piece) for token in tokens]
 
 
 def _with_places(tokens: list[Token]) -> list[dict[str, Any]]:
