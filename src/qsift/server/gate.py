@@ -32,8 +32,15 @@ Send = Callable[[Message], Awaitable[None]]
 DOCS_ASSETS = "/docs/assets"
 """Where /docs finds its script and its style: a page that needed another host would be empty offline."""
 _ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
-OPEN_PATHS = frozenset({"/health", "/docs", "/openapi.json", *(f"{DOCS_ASSETS}/{name}" for name in _ASSETS)})
-"""Paths that need no key: they say nothing of texts or models."""
+OPEN_PATHS = frozenset(
+    {
+        *("/", "/ping", "/health", "/v1/cluster/auth"),
+        *("/docs", "/openapi.json", *(f"{DOCS_ASSETS}/{name}" for name in _ASSETS)),
+    }
+)
+"""Paths that need no key to be read: they say nothing of texts or models."""
+_FORCED = {"/v1-openai": "/v1", "/v1/embeddings/models": "/v1/models"}
+"""What programs make of a base URL, whatever is typed: GPUStack's clients, and AnythingLLM for LM Studio."""
 
 
 class Gate:
@@ -70,7 +77,9 @@ class Gate:
             scope["state"]["key"] = self._admit(scope)
             self.in_flight += 1
             try:
-                await self._app(scope, visit.receive, visit.send)
+                # The server that runs this sends no body for what came as HEAD.
+                asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+                await self._app(asked, visit.receive, visit.send)
             finally:
                 self.in_flight -= 1
         except ProblemError as error:
@@ -102,12 +111,16 @@ class Gate:
         if size.isdecimal() and int(size[:20]) > self._options.max_body:
             raise self.too_large()
         is_preflight = scope["method"] == "OPTIONS" and "access-control-request-method" in headers
-        return None if scope["path"] in OPEN_PATHS or is_preflight else self._key(headers)
+        is_open = scope["path"] in OPEN_PATHS and scope["method"] in ("GET", "HEAD")
+        return None if is_open or is_preflight else self._key(headers)
 
     def _path(self, path: str) -> str:
         """Returns the path of the endpoint that is meant: slashes count once, and ``/v1`` may be there or not."""
         path = re.sub("//+", "/", path).rstrip("/") or "/"
-        candidates = (path, path.removeprefix("/v1"), f"/v1{path}")
+        for forced, meant in _FORCED.items():
+            if path == forced or path.startswith(f"{forced}/"):
+                path = meant + path.removeprefix(forced)
+        candidates = (path, path.removeprefix("/v1") or "/", f"/v1{path}")
         return next((one for one in candidates if self._is_known(one)), path)
 
     def _is_known(self, path: str) -> bool:

@@ -1,4 +1,7 @@
-"""Embedding as OpenAI has it, and Jina, Voyage, vLLM and infinity, which share its path: ``POST /v1/embeddings``."""
+"""Embedding as OpenAI has it, and Jina, Voyage, vLLM and infinity, which share its path: ``POST /v1/embeddings``.
+
+Azure's path has the model's name in it.
+"""
 
 from __future__ import annotations
 
@@ -82,18 +85,29 @@ _RESPONSE = {
 }
 
 
-@router.post(
-    "/v1/embeddings",
-    summary="Embed texts (OpenAI, Jina, Voyage, vLLM, infinity)",
-    responses={
+_DOCUMENTED: dict[str, Any] = {
+    "responses": {
         200: {"description": "The vectors.", "content": {"application/json": {"schema": _RESPONSE}}},
         **documented("openai"),
     },
-    openapi_extra=documented_body(EmbeddingsRequest),
-)
+    "openapi_extra": documented_body(EmbeddingsRequest),
+}
+
+
+@router.post("/v1/embeddings", summary="Embed texts (OpenAI, Jina, Voyage, vLLM, infinity)", **_DOCUMENTED)
 async def embeddings(request: Request) -> Response:
     """Embeds texts. Without ``input_type``, ``task``, ``prompt_name`` or ``instruction`` they are documents."""
+    return await _embed(request, await read(request, EmbeddingsRequest))
+
+
+@router.post("/openai/deployments/{name:path}/embeddings", summary="Embed texts (Azure)", **_DOCUMENTED)
+async def embeddings_of(request: Request, name: str) -> Response:
+    """Embeds texts with the model in the path, as Azure's clients ask for it."""
     body = await read(request, EmbeddingsRequest)
+    return await _embed(request, body.model_copy(update={"model": name}))
+
+
+async def _embed(request: Request, body: EmbeddingsRequest) -> Response:
     lane, kind = request.app.state.lanes.embedder(body.model), body.kind
     result = await lane.embed(request, body.texts, **body.asked(lane))
     to_json = base64_text if body.is_base64 else number_list

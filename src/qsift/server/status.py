@@ -40,6 +40,7 @@ _MODELS = {
     "properties": {"object": {"const": "list"}, "data": {"type": "array", "items": _MODEL}},
 }
 _VERSION = {"type": "object", "required": ["version"], "properties": {"version": {"type": "string"}}}
+_AUTH = {"type": "object", "required": ["auth"], "properties": {"auth": {"type": "boolean"}}}
 _HEALTH = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
 
 
@@ -57,7 +58,6 @@ async def health(request: Request) -> Response:
 
 
 @router.get("/", summary="Whether it is there", response_class=PlainTextResponse)
-@router.head("/", include_in_schema=False)
 @router.get("/ping", summary="Whether it is there", response_class=PlainTextResponse)
 async def there(_: Request) -> Response:
     """Answers 200 as long as the server runs."""
@@ -68,6 +68,12 @@ async def there(_: Request) -> Response:
 async def version(_: Request) -> Response:
     """Says which version of qsift this is."""
     return await json_response({"version": __version__})
+
+
+@router.get("/v1/cluster/auth", summary="Whether a key is needed", responses=_answer(_AUTH, "Whether it is."))
+async def auth(request: Request) -> Response:
+    """Says whether requests need a key, which Xinference's clients ask before they send theirs."""
+    return await json_response({"auth": bool(request.app.state.gate.options.api_keys)})
 
 
 @router.get("/v1/models", summary="The models", responses=_answer(_MODELS, "The models."))
