@@ -79,7 +79,7 @@ class Size(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             self.fail(f"{value!r} is no size. Write it as 12GB, 1.5GiB or a number of bytes.", param, ctx)
         number, prefix, binary = found.groups()
         unit = (1024 if binary else 1000) ** ("KMGT".index(prefix.upper()) + 1) if prefix else 1
-        return int(float(number) * unit)
+        return round(float(number) * unit)
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
