@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Set
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,7 +77,7 @@ def extra_buffers(options: EngineOptions) -> bool:
     return check.safe
 
 
-def accelerator_mode(options: EngineOptions, types: Set[str] = frozenset()) -> Mode | None:
+def accelerator_mode(options: EngineOptions, types: Collection[str] = ()) -> Mode | None:
     """Returns the accelerator's mode as the options, the CPU and the self-check allow it; None: without it.
 
     A wish that cannot be granted is logged. The plug-in is loaded here only after a child has run it.

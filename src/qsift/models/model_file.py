@@ -36,7 +36,7 @@ class ModelFile:
         name: what the file calls itself.
         task: "embed", "rerank", or None where the file does not say (both loaders accept it).
         quant: name of the quantisation, as the file says or as most of its weights are.
-        block_types: types of the blocks' matrices, such as {"q4_k", "q6_k"}.
+        block_types: types of the blocks' matrices, such as ("q4_k", "q6_k").
         width: hidden size, which is the width of the vectors.
         n_layers: number of blocks.
         n_vocab: rows of the embedding matrix.
@@ -53,7 +53,7 @@ class ModelFile:
     name: str
     task: Task | None
     quant: str
-    block_types: frozenset[str]
+    block_types: tuple[str, ...]
     width: int
     n_layers: int
     n_vocab: int
@@ -163,11 +163,7 @@ def _describe(header: Header) -> ModelFile:
         name=str(keys.get("general.name") or os.path.basename(header.path)),
         task=task,
         quant=manifest.quant if manifest else _commonest_type(header),
-        block_types=frozenset(
-            tensor.type_name.lower()
-            for name, tensor in header.tensors.items()
-            if name.startswith("blk.") and len(tensor.shape) == 2
-        ),
+        block_types=_block_types(header),
         width=keys["qwen3.embedding_length"],
         n_layers=keys["qwen3.block_count"],
         n_vocab=len(keys["tokenizer.ggml.tokens"]),
@@ -186,6 +182,11 @@ def _score_source(header: Header, has_head: bool) -> ScoreSource | None:
     shape = header.keys["qwen3.block_count"], header.keys["qwen3.embedding_length"]
     untied = {(s.num_hidden_layers, s.hidden_size) for s in SPECS.values() if not s.tie_word_embeddings}
     return "logits" if "output.weight" in header.tensors or shape not in untied else None
+
+
+def _block_types(header: Header) -> tuple[str, ...]:
+    matrices = (t for name, t in header.tensors.items() if name.startswith("blk.") and len(t.shape) == 2)
+    return tuple(sorted({tensor.type_name.lower() for tensor in matrices}))
 
 
 def _commonest_type(header: Header) -> str:

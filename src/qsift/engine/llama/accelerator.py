@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-from collections.abc import Set
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -67,7 +67,7 @@ class Accelerator:
         }
         return tuple(mode for mode in get_args(Mode) if gains[mode])
 
-    def auto(self, types: Set[str]) -> Mode | None:
+    def auto(self, types: Collection[str]) -> Mode | None:
         """Returns what "auto" comes to for block weights of these types; None for llama.cpp's own kernels.
 
         It is the fastest mode that costs no accuracy, as measured by benchmarks/accelerator.py: bf16 with AMX; exact
@@ -75,9 +75,9 @@ class Accelerator:
         faster still, and has to be asked for, because its own error on random weights is larger than that of Q8_0 (a
         cosine of 0.9987 against 0.9995).
         """
-        if types & {"f16", "f32"}:
+        if {"f16", "f32"} & set(types):
             return None
-        if "exact" in self.modes and self.instruction_set not in _AMX and types <= EXACT_TYPES:
+        if "exact" in self.modes and self.instruction_set not in _AMX and EXACT_TYPES.issuperset(types):
             return "exact"
         return "bf16" if "bf16" in self.modes else None
 
@@ -207,7 +207,7 @@ def wish(options: EngineOptions) -> Accel:
     return word if gpu_layers(options) == 0 else "off"  # type: ignore[return-value]
 
 
-def choose(word: Accel, types: Set[str] = frozenset()) -> Mode | None:
+def choose(word: Accel, types: Collection[str] = ()) -> Mode | None:
     """Returns the mode that a wish comes to on this CPU; None for llama.cpp's own kernels.
 
     Args:
@@ -226,7 +226,7 @@ def choose(word: Accel, types: Set[str] = frozenset()) -> Mode | None:
     if word not in found.modes:
         has = found.kernels if word == "exact" else found.instruction_set
         raise Declined(f"This CPU gains nothing from {word} (it has {has}).")
-    if word == "exact" and (without := types - EXACT_TYPES):
+    if word == "exact" and (without := set(types) - EXACT_TYPES):
         told, known = (", ".join(sorted(names)).upper() for names in (without, EXACT_TYPES))
         raise Declined(f"The mode exact has no kernel for weights of the type {told}, only for {known}.")
     return word
