@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,13 @@ from serving import Serving
 
 from qsift import Embedder, Reranker
 
-# A program that asks anybody but the server fails.
-pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
-
 EMBEDDING, RERANKER = "demo-embedding", "demo-reranker"
 WORDS = [text for text in TEXTS if text]  # some programs refuse an empty text themselves
 
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Keeps programs from fetching lists, reporting their use, and reading what the user has set for them."""
+    """Keeps programs from other hosts, also those that they ask for lists, and from what the user has set for them."""
     settings = {
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "HAYSTACK_TELEMETRY_ENABLED": "False",
@@ -32,6 +30,14 @@ def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
+    addresses = socket.getaddrinfo
+
+    def of_this_machine(host: Any, *arguments: Any, **options: Any) -> Any:
+        if host not in ("127.0.0.1", "localhost"):
+            raise socket.gaierror(f"No test asks {host!r}.")
+        return addresses(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", of_this_machine)
 
 
 @pytest.fixture(scope="module")
@@ -322,12 +328,16 @@ def test_voyages_client_gets_smaller_numbers(voyage: Any, embedder: Embedder, ki
         assert np.abs(found.astype(int) - expected.astype(int)).max() <= 2
 
 
-def test_ollamas_client_embeds_the_older_way_and_describes_the_models(server: Serving, embedder: Embedder) -> None:
+def test_ollamas_client_embeds_the_older_way_and_with_a_prompt_and_describes_the_models(
+    server: Serving, embedder: Embedder
+) -> None:
     import ollama
 
     client = ollama.Client(host=server.url)
     found = client.embeddings(model=EMBEDDING, prompt=QUERY, options={"num_thread": 1}, keep_alive="5m").embedding
     assert_same_vectors(found, embedder.encode_document(QUERY))
+    prompt = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+    assert_same_vectors(client.embed(model=EMBEDDING, input=prompt + QUERY).embeddings[0], embedder.encode_query(QUERY))
     names = [f"{EMBEDDING}:latest", f"{RERANKER}:latest"]
     assert [model.model for model in client.list().models] == names
     assert [model.model for model in client.ps().models] == names
