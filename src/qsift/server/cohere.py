@@ -8,10 +8,10 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from .error_responses import ProblemError, documented
+from .error_responses import ProblemError
 from .fields import EmbeddingFields, Shape, VectorType, in_type
 from .off_loop import base64_text, json_response, number_list
-from .request_bodies import documented_body, read
+from .request_bodies import described, read
 
 router = APIRouter(tags=["Cohere"])
 
@@ -59,22 +59,16 @@ _RESPONSE = {
         "response_type": {"enum": ["embeddings_floats", "embeddings_by_type"]},
     },
 }
-_DOCUMENTED: dict[str, Any] = {
-    "responses": {
-        200: {"description": "The vectors.", "content": {"application/json": {"schema": _RESPONSE}}},
-        **documented("cohere"),
-    },
-    "openapi_extra": documented_body(CohereEmbedRequest),
-}
+_DESCRIBED = described("The vectors.", _RESPONSE, "cohere", body=CohereEmbedRequest)
 
 
-@router.post("/v1/embed", summary="Embed texts (Cohere v1)", **_DOCUMENTED)
+@router.post("/v1/embed", summary="Embed texts (Cohere v1)", **_DESCRIBED)
 async def embed_v1(request: Request) -> Response:
     """Embeds texts, which are documents without ``input_type``."""
     return await _embed(request, "1")
 
 
-@router.post("/v2/embed", summary="Embed texts (Cohere v2)", **_DOCUMENTED)
+@router.post("/v2/embed", summary="Embed texts (Cohere v2)", **_DESCRIBED)
 async def embed_v2(request: Request) -> Response:
     """Embeds texts; ``input_type`` is needed, and the vectors come by their type."""
     return await _embed(request, "2")

@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from .error_responses import ProblemError, documented
+from .error_responses import ProblemError
 from .fields import EmbeddingFields, TokenIds
 from .off_loop import json_response, number_list
-from .request_bodies import documented_body, read
+from .request_bodies import described, read
 from qsift import __version__
 
 router = APIRouter(tags=["llama-server"])
@@ -44,16 +44,10 @@ _VECTORS = {
 _PROPS = {"type": "object", "required": ["default_generation_settings", "total_slots", "model_path"]}
 
 
-def _documented(schema: dict[str, Any], answer: str) -> dict[int | str, dict[str, Any]]:
-    content = {"application/json": {"schema": schema}}
-    return {200: {"description": answer, "content": content}, **documented("openai")}
-
-
 @router.post(
     "/embedding",
     summary="Embed texts",
-    responses=_documented(_VECTORS, "The vectors."),
-    openapi_extra=documented_body(EmbeddingRequest),
+    **described("The vectors.", _VECTORS, "openai", body=EmbeddingRequest),
 )
 async def embedding(request: Request) -> Response:
     """Embeds texts; each vector is the only row of a list."""
@@ -66,7 +60,7 @@ async def embedding(request: Request) -> Response:
     )
 
 
-@router.get("/props", summary="What is served", responses=_documented(_PROPS, "The facts."))
+@router.get("/props", summary="What is served", **described("The facts.", _PROPS, "openai"))
 async def props(request: Request) -> Response:
     """Describes the server as llama-server does."""
     lane = request.app.state.lanes.named(None)

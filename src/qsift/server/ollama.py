@@ -9,11 +9,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from .error_responses import documented
 from .fields import EmbeddingFields, ModelField
 from .lanes import EmbeddingLane, RerankLane
 from .off_loop import json_response, number_list
-from .request_bodies import documented_body, read
+from .request_bodies import described, read
 from .rerank import RerankRequest, rank
 
 router = APIRouter(tags=["Ollama"])
@@ -62,17 +61,9 @@ _VERSION = {"type": "object", "required": ["version"], "properties": {"version":
 _RESULTS = {"type": "object", "required": ["model", "results"], "properties": {"results": {"type": "array"}}}
 
 
-def _documented(schema: dict[str, Any], answer: str, shape: type[ModelField] | None = None) -> dict[str, Any]:
-    return {
-        "responses": {
-            200: {"description": answer, "content": {"application/json": {"schema": schema}}},
-            **documented("ollama"),
-        },
-        "openapi_extra": documented_body(shape) if shape else None,
-    }
-
-
-@router.post("/api/embed", summary="Embed texts", **_documented(_EMBEDDINGS, "The vectors.", OllamaEmbedRequest))
+@router.post(
+    "/api/embed", summary="Embed texts", **described("The vectors.", _EMBEDDINGS, "ollama", body=OllamaEmbedRequest)
+)
 async def embed(request: Request) -> Response:
     """Embeds texts. Without ``instruction`` or ``input_type`` they are documents."""
     started = time.monotonic_ns()
@@ -91,7 +82,11 @@ async def embed(request: Request) -> Response:
     )
 
 
-@router.post("/api/embeddings", summary="Embed a text", **_documented(_EMBEDDING, "The vector.", OllamaPromptRequest))
+@router.post(
+    "/api/embeddings",
+    summary="Embed a text",
+    **described("The vector.", _EMBEDDING, "ollama", body=OllamaPromptRequest),
+)
 async def embeddings(request: Request) -> Response:
     """Embeds one text, as older clients ask for it."""
     body = await read(request, OllamaPromptRequest)
@@ -106,26 +101,28 @@ async def _embed(request: Request, body: EmbeddingFields, texts: list[str]) -> t
     return lane, await lane.embed(request, texts, **asked)
 
 
-@router.post("/api/rerank", summary="Rank documents", **_documented(_RESULTS, "The best first.", RerankRequest))
+@router.post(
+    "/api/rerank", summary="Rank documents", **described("The best first.", _RESULTS, "ollama", body=RerankRequest)
+)
 async def rerank(request: Request) -> Response:
     """Ranks documents for a query; they come back as bare texts."""
     return await rank(request, await read(request, RerankRequest), "1", as_text=True)
 
 
-@router.get("/api/tags", summary="The models", **_documented(_MODELS, "The models."))
+@router.get("/api/tags", summary="The models", **described("The models.", _MODELS, "ollama"))
 async def tags(request: Request) -> Response:
     """Lists the models."""
     return await json_response({"models": [_facts(lane) for lane in request.app.state.lanes.all]})
 
 
-@router.get("/api/ps", summary="The models in memory", **_documented(_MODELS, "The models."))
+@router.get("/api/ps", summary="The models in memory", **described("The models.", _MODELS, "ollama"))
 async def in_memory(request: Request) -> Response:
     """Lists the models that are loaded."""
     loaded = [lane for lane in request.app.state.lanes.all if lane.status == "loaded"]
     return await json_response({"models": [_facts(lane) for lane in loaded]})
 
 
-@router.post("/api/show", summary="A model", **_documented(_SHOW, "The model.", ShowRequest))
+@router.post("/api/show", summary="A model", **described("The model.", _SHOW, "ollama", body=ShowRequest))
 async def show(request: Request) -> Response:
     """Describes a model."""
     body = await read(request, ShowRequest)
@@ -152,7 +149,7 @@ async def show(request: Request) -> Response:
     )
 
 
-@router.get("/api/version", summary="The version", **_documented(_VERSION, "The version."))
+@router.get("/api/version", summary="The version", **described("The version.", _VERSION, "ollama"))
 async def version(_: Request) -> Response:
     """Says which version of Ollama's API this is."""
     return await json_response({"version": VERSION})

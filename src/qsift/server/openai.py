@@ -10,10 +10,10 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from .error_responses import ProblemError, documented
+from .error_responses import ProblemError
 from .fields import EmbeddingFields, Shape, TokenIds, VectorType, in_type
 from .off_loop import base64_text, json_response, number_list
-from .request_bodies import documented_body, read
+from .request_bodies import described, read
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -85,22 +85,16 @@ _RESPONSE = {
 }
 
 
-_DOCUMENTED: dict[str, Any] = {
-    "responses": {
-        200: {"description": "The vectors.", "content": {"application/json": {"schema": _RESPONSE}}},
-        **documented("openai"),
-    },
-    "openapi_extra": documented_body(EmbeddingsRequest),
-}
+_DESCRIBED = described("The vectors.", _RESPONSE, "openai", body=EmbeddingsRequest)
 
 
-@router.post("/v1/embeddings", summary="Embed texts (OpenAI, Jina, Voyage, vLLM, infinity)", **_DOCUMENTED)
+@router.post("/v1/embeddings", summary="Embed texts (OpenAI, Jina, Voyage, vLLM, infinity)", **_DESCRIBED)
 async def embeddings(request: Request) -> Response:
     """Embeds texts. Without ``input_type``, ``task``, ``prompt_name`` or ``instruction`` they are documents."""
     return await _embed(request, await read(request, EmbeddingsRequest))
 
 
-@router.post("/openai/deployments/{name:path}/embeddings", summary="Embed texts (Azure)", **_DOCUMENTED)
+@router.post("/openai/deployments/{name:path}/embeddings", summary="Embed texts (Azure)", **_DESCRIBED)
 async def embeddings_of(request: Request, name: str) -> Response:
     """Embeds texts with the model in the path, as Azure's clients ask for it."""
     body = await read(request, EmbeddingsRequest)

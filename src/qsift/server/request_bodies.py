@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from .error_responses import ProblemError
+from .error_responses import Dialect, ProblemError, documented
 from .fields import Shape
 from .off_loop import off_loop
 
@@ -32,11 +32,22 @@ async def read(request: Request, shape: type[S], *, check: bool = True) -> S:
     return found
 
 
-def documented_body(shape: type[Shape]) -> dict[str, Any]:
-    """Returns a shape for an endpoint's OpenAPI document."""
-    schema = shape.model_json_schema()
-    schema = _inlined(schema, schema.pop("$defs", {}))
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+def described(answer: str, schema: dict[str, Any], *dialects: Dialect, body: Any = None) -> dict[str, Any]:
+    """Returns what the OpenAPI document says of an endpoint, as arguments of its decorator.
+
+    Args:
+        answer: what comes back, in words.
+        schema: of that.
+        dialects: in whose words it refuses.
+        body: the shape of its requests, or shapes joined with ``|``; None for an endpoint without.
+    """
+    content = {"application/json": {"schema": schema}}
+    said: dict[str, Any] = {"responses": {200: {"description": answer, "content": content}, **documented(*dialects)}}
+    if body is not None:
+        shape = TypeAdapter(body).json_schema()
+        content = {"application/json": {"schema": _inlined(shape, shape.pop("$defs", {}))}}
+        said["openapi_extra"] = {"requestBody": {"required": True, "content": content}}
+    return said
 
 
 def _inlined(part: Any, definitions: dict[str, Any]) -> Any:

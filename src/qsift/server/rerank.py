@@ -13,10 +13,10 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 from pydantic import Field
 
-from .error_responses import ProblemError, documented
+from .error_responses import ProblemError
 from .fields import Flag, ScoreFields
 from .off_loop import json_response
-from .request_bodies import documented_body, read
+from .request_bodies import described, read
 
 router = APIRouter(tags=["Rerank"])
 
@@ -83,27 +83,20 @@ _TEI_RESULTS = {
         "properties": {"index": {"type": "integer"}, "score": {"type": "number"}, "text": {"type": "string"}},
     },
 }
-_DOCUMENTED: dict[str, Any] = {
-    "responses": {
-        200: {
-            "description": "The documents, the best first.",
-            "content": {"application/json": {"schema": {"anyOf": [_RESULTS, _TEI_RESULTS]}}},
-        },
-        **documented("cohere", "tei"),
-    },
-    "openapi_extra": documented_body(RerankRequest),
-}
+_DESCRIBED = described(
+    "The documents, the best first.", {"anyOf": [_RESULTS, _TEI_RESULTS]}, "cohere", "tei", body=RerankRequest
+)
 
 
-@router.post("/rerank", summary="Rank documents (all dialects)", **_DOCUMENTED)
-@router.post("/v1/rerank", summary="Rank documents (all dialects)", **_DOCUMENTED)
-@router.post("/reranking", summary="Rank documents (llama-server)", **_DOCUMENTED)
+@router.post("/rerank", summary="Rank documents (all dialects)", **_DESCRIBED)
+@router.post("/v1/rerank", summary="Rank documents (all dialects)", **_DESCRIBED)
+@router.post("/reranking", summary="Rank documents (llama-server)", **_DESCRIBED)
 async def rerank_v1(request: Request) -> Response:
     """Ranks documents for a query; scores are P(yes)."""
     return await rank(request, await read(request, RerankRequest), "1")
 
 
-@router.post("/v2/rerank", summary="Rank documents (Cohere v2)", **_DOCUMENTED)
+@router.post("/v2/rerank", summary="Rank documents (Cohere v2)", **_DESCRIBED)
 async def rerank_v2(request: Request) -> Response:
     """Ranks documents for a query; scores are P(yes)."""
     return await rank(request, await read(request, RerankRequest), "2")

@@ -11,6 +11,7 @@ from .error_responses import ProblemError, documented
 from .lanes import EmbeddingLane, RerankLane
 from .metrics import CONTENT_TYPE
 from .off_loop import json_response
+from .request_bodies import described
 from qsift import __version__
 
 router = APIRouter(tags=["Status"])
@@ -44,11 +45,7 @@ _AUTH = {"type": "object", "required": ["auth"], "properties": {"auth": {"type":
 _HEALTH = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
 
 
-def _answer(schema: dict[str, Any], text: str) -> dict[int | str, dict[str, Any]]:
-    return {200: {"description": text, "content": {"application/json": {"schema": schema}}}, **documented("openai")}
-
-
-@router.get("/health", summary="Whether it is ready", responses=_answer(_HEALTH, "Taking requests."))
+@router.get("/health", summary="Whether it is ready", **described("Taking requests.", _HEALTH, "openai"))
 async def health(request: Request) -> Response:
     """Answers 200 while requests are taken; no key is needed."""
     state = request.app.state
@@ -64,19 +61,19 @@ async def there(_: Request) -> Response:
     return PlainTextResponse("qsift is running. /docs says what it answers.\n")
 
 
-@router.get("/version", summary="The version", responses=_answer(_VERSION, "qsift's version."))
+@router.get("/version", summary="The version", **described("qsift's version.", _VERSION, "openai"))
 async def version(_: Request) -> Response:
     """Says which version of qsift this is."""
     return await json_response({"version": __version__})
 
 
-@router.get("/v1/cluster/auth", summary="Whether a key is needed", responses=_answer(_AUTH, "Whether it is."))
+@router.get("/v1/cluster/auth", summary="Whether a key is needed", **described("Whether it is.", _AUTH, "openai"))
 async def auth(request: Request) -> Response:
     """Says whether requests need a key, which Xinference's clients ask before they send theirs."""
     return await json_response({"auth": bool(request.app.state.gate.options.api_keys)})
 
 
-@router.get("/v1/models", summary="The models", responses=_answer(_MODELS, "The models."))
+@router.get("/v1/models", summary="The models", **described("The models.", _MODELS, "openai"))
 async def models(request: Request) -> Response:
     """Lists the models, and then each further name with the model that it means."""
     lanes = request.app.state.lanes
@@ -85,7 +82,7 @@ async def models(request: Request) -> Response:
     return await json_response({"object": "list", "data": data})
 
 
-@router.get("/v1/models/{name:path}", summary="A model", responses=_answer(_MODEL, "The model."))
+@router.get("/v1/models/{name:path}", summary="A model", **described("The model.", _MODEL, "openai"))
 async def model(request: Request, name: str) -> Response:
     """Describes one of the models."""
     return await json_response(_facts(request.app.state.lanes.named(name)) | {"id": name})

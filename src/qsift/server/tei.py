@@ -11,10 +11,10 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from .error_responses import ProblemError, documented
+from .error_responses import ProblemError
 from .fields import EmbeddingFields, ModelField, Shape, TokenId, TokenIds
 from .off_loop import json_response, number_list
-from .request_bodies import documented_body, read
+from .request_bodies import described, read
 from .rerank import RerankRequest, rank
 from qsift import __version__
 from qsift.text import similarity as cosines_of
@@ -22,6 +22,7 @@ from qsift.text import similarity as cosines_of
 router = APIRouter(tags=["TEI"])
 
 _NUMBERS: dict[str, Any] = {"type": "array", "items": {"type": "number"}}
+_TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
 _VECTORS: dict[str, Any] = {"type": "array", "items": _NUMBERS}
 
 
@@ -61,20 +62,7 @@ class DecodeRequest(ModelField):
     skip_special_tokens: bool | None = Field(None, description="Whether control tokens are left out, as without it.")
 
 
-def _documented(schema: dict[str, Any], answer: str, *shapes: type[Shape]) -> dict[str, Any]:
-    bodies = [documented_body(shape) for shape in shapes]
-    content = [body["requestBody"]["content"]["application/json"]["schema"] for body in bodies]
-    any_of = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": content}}}}}
-    return {
-        "responses": {
-            200: {"description": answer, "content": {"application/json": {"schema": schema}}},
-            **documented("tei"),
-        },
-        **({"openapi_extra": bodies[0] if len(bodies) == 1 else any_of} if bodies else {}),
-    }
-
-
-@router.post("/embed", summary="Embed texts", **_documented(_VECTORS, "The vectors.", EmbedRequest))
+@router.post("/embed", summary="Embed texts", **described("The vectors.", _VECTORS, "tei", body=EmbedRequest))
 async def embed(request: Request) -> Response:
     """Embeds texts. Without ``prompt_name`` or ``instruction`` they are documents."""
     body = await read(request, EmbedRequest)
@@ -86,7 +74,7 @@ async def embed(request: Request) -> Response:
 @router.post(
     "/",
     summary="Embed texts, or rank documents",
-    **_documented({"type": "array"}, "As /embed, or as /rerank.", EmbedRequest, RerankRequest),
+    **described("As /embed, or as /rerank.", {"type": "array"}, "tei", body=EmbedRequest | RerankRequest),
 )
 async def embed_or_rank(request: Request) -> Response:
     """Does what the body asks for: texts in ``inputs`` are embedded, ``texts`` are ranked for ``query``."""
@@ -96,7 +84,9 @@ async def embed_or_rank(request: Request) -> Response:
     return await rank(request, await read(request, RerankRequest), "1")
 
 
-@router.post("/similarity", summary="Compare texts", **_documented(_NUMBERS, "The cosines.", SimilarityRequest))
+@router.post(
+    "/similarity", summary="Compare texts", **described("The cosines.", _NUMBERS, "tei", body=SimilarityRequest)
+)
 async def similarity(request: Request) -> Response:
     """Returns the cosine of ``source_sentence`` with each of ``sentences``, all embedded alike."""
     body = await read(request, SimilarityRequest)
@@ -113,7 +103,7 @@ async def similarity(request: Request) -> Response:
 @router.post(
     "/decode",
     summary="Turn token ids into text",
-    **_documented({"type": "array", "items": {"type": "string"}}, "The texts.", DecodeRequest),
+    **described("The texts.", _TEXTS, "tei", body=DecodeRequest),
 )
 async def decode(request: Request) -> Response:
     """Returns the texts that token ids are of."""
@@ -127,7 +117,7 @@ async def decode(request: Request) -> Response:
 _INFO = {"type": "object", "required": ["model_id", "model_type", "max_input_length", "version"]}
 
 
-@router.get("/info", summary="What is served", **_documented(_INFO, "The facts."))
+@router.get("/info", summary="What is served", **described("The facts.", _INFO, "tei"))
 async def info(request: Request) -> Response:
     """Describes the server as TEI does; ``model_type`` names both tasks where it has both."""
     lanes = request.app.state.lanes

@@ -8,10 +8,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from .error_responses import ProblemError, documented
+from .error_responses import ProblemError
 from .fields import ModelField, TokenId
 from .off_loop import json_response
-from .request_bodies import documented_body, read
+from .request_bodies import described, read
 from qsift.engine import Token
 
 router = APIRouter(tags=["Tokens"])
@@ -40,18 +40,14 @@ class DetokenizeRequest(ModelField):
     tokens: list[TokenId]
 
 
-def _documented(shape: type[ModelField], answer: str) -> dict[str, Any]:
-    schema = {"anyOf": [{"type": "object"}, {"type": "array"}]}
-    return {
-        "responses": {
-            200: {"description": answer, "content": {"application/json": {"schema": schema}}},
-            **documented("openai", "tei"),
-        },
-        "openapi_extra": documented_body(shape),
-    }
+_EITHER = {"anyOf": [{"type": "object"}, {"type": "array"}]}
 
 
-@router.post("/tokenize", summary="Turn texts into token ids", **_documented(TokenizeRequest, "The tokens."))
+@router.post(
+    "/tokenize",
+    summary="Turn texts into token ids",
+    **described("The tokens.", _EITHER, "openai", "tei", body=TokenizeRequest),
+)
 async def tokenize(request: Request) -> Response:
     """Returns the tokens of a text."""
     body = await read(request, TokenizeRequest)
@@ -82,7 +78,11 @@ async def tokenize(request: Request) -> Response:
     return await json_response({"tokens": with_pieces if body.with_pieces else ids})
 
 
-@router.post("/detokenize", summary="Turn token ids into text", **_documented(DetokenizeRequest, "The text."))
+@router.post(
+    "/detokenize",
+    summary="Turn token ids into text",
+    **described("The text.", _EITHER, "openai", "tei", body=DetokenizeRequest),
+)
 async def detokenize(request: Request) -> Response:
     """Returns the text of token ids, under llama-server's name and under vLLM's."""
     body = await read(request, DetokenizeRequest)

@@ -9,10 +9,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from .error_responses import ProblemError, documented
+from .error_responses import ProblemError
 from .fields import ScoreFields
 from .off_loop import json_response
-from .request_bodies import documented_body, read
+from .request_bodies import described, read
 
 router = APIRouter(tags=["vLLM"])
 
@@ -52,11 +52,7 @@ _RESPONSE = {
 @router.post(
     "/score",
     summary="Score pairs",
-    responses={
-        200: {"description": "A score for each pair.", "content": {"application/json": {"schema": _RESPONSE}}},
-        **documented("openai"),
-    },
-    openapi_extra=documented_body(ScoreRequest),
+    **described("A score for each pair.", _RESPONSE, "openai", body=ScoreRequest),
 )
 async def score(request: Request) -> Response:
     """Returns P(yes) of each pair, in their order."""
