@@ -701,4 +701,33 @@ AICHAT = (
     ),
 )
 
-RECORDINGS = (*DIFY, *OPEN_WEBUI, *RAGFLOW, *ANYTHING_LLM, *LIBRECHAT, *CONTINUE, *AICHAT)
+# Its package needs more than a test should install; all but one of its embedding functions call the clients of others.
+CHROMA = (
+    Recording(
+        "ChromaDB's OpenAIEmbeddingFunction and OllamaEmbeddingFunction embed documents",
+        "http://HOST/v1, http://HOST",
+        (
+            Call("POST /v1/embeddings", {**EMBED, "encoding_format": "base64"}, IN_BASE64, key("none")),
+            Call("POST /api/embed", EMBED, OLLAMA),
+        ),
+    ),
+    Recording(
+        "ChromaDB's HuggingFaceEmbeddingServer embeds documents at the URL that is typed",
+        "http://HOST/embed",
+        (Call("POST /embed", {"inputs": TEXTS}, TEI),),
+    ),
+    Recording(
+        "ChromaDB's CohereEmbeddingFunction embeds documents where CO_API_URL says",
+        "http://HOST",
+        (
+            Call(
+                "POST /v1/embed",
+                {"texts": TEXTS, "model": EMBEDDING, "input_type": "search_document"},
+                {"embeddings/*": Reads.DOCUMENT, "response_type": "embeddings_floats", "id": str, "texts/*": str},
+                key("none"),
+            ),
+        ),
+    ),
+)
+
+RECORDINGS = (*DIFY, *OPEN_WEBUI, *RAGFLOW, *ANYTHING_LLM, *LIBRECHAT, *CONTINUE, *AICHAT, *CHROMA)
