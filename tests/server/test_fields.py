@@ -195,6 +195,9 @@ def test_tokens_go_there_and_back(http: httpx.Client, embedder: Embedder) -> Non
     tokens = http.post("/tokenize", json={"inputs": text}).json()[0]
     assert tokens[-1] == {"id": ids[-1], "text": "<|endoftext|>", "special": True, "start": None, "stop": None}
     assert "".join(text[token["start"] : token["stop"]] for token in tokens[:-1]) == text
+    long = f"{text} " * 20_000
+    tokens = http.post("/tokenize", json={"inputs": long}).json()[0]
+    assert "".join(long[token["start"] : token["stop"]] for token in tokens[:-1]) == long
     query = http.post("/tokenize", json={"inputs": text, "prompt_name": "query"}).json()[0]
     assert [token["id"] for token in query] == embedder.token_ids(text, prompt_name="query").tolist()
     assert http.post("/detokenize", json={"tokens": ids[:-1]}).json() == {"content": text, "prompt": text}

@@ -86,13 +86,18 @@ class Shape(BaseModel):
             if not any(value == one and type(value) is type(one) for one in allowed):
                 raise ProblemError("invalid", f"{name!r} cannot be {str(value)[:100]!r}: {reason}.", param=name)
 
-    def one_of(self, *names: str) -> Any:
+    def one_of(self, *names: str, words: Mapping[Any, Any] | None = None) -> Any:
         """Returns the value of fields that mean the same; None where none is given.
+
+        Args:
+            names: of the fields.
+            words: what certain values stand for, None for silence; without it each stands for itself.
 
         Raises:
             ProblemError: they contradict each other.
         """
-        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        words, values = words or {}, {name: getattr(self, name) for name in names}
+        given = {name: said for name, value in values.items() if (said := words.get(value, value)) is not None}
         if len(set(given.values())) > 1:
             told = " and ".join(map(repr, given))
             raise ProblemError("invalid", f"{told} say different things. Give one of them.", param=next(iter(given)))
@@ -147,10 +152,7 @@ class EmbeddingFields(ModelField):
         if self.truncate == "START":
             sentence = "'truncate' is 'START', and texts are cut at their end. Say END or NONE."
             raise ProblemError("invalid", sentence, param="truncate")
-        said = {"NONE": False, "END": True}.get(str(self.truncate), self.truncate)
-        if self.truncation not in (None, said) and said is not None:
-            self.one_of("truncate", "truncation")
-        is_cut = next((answer for answer in (said, self.truncation) if answer is not None), None)
+        is_cut = self.one_of("truncate", "truncation", words={"NONE": False, "END": True})
         if self.truncate_prompt_tokens is None:
             return most if (default if is_cut is None else is_cut) else None
         if is_cut is False:
@@ -177,6 +179,17 @@ class ScoreFields(ModelField):
             "raw_scores": bool(self.raw_scores),
             "truncate": cut_by_default if is_cut is None else is_cut,
         }
+
+
+def as_texts(given: str | list[Any], field: str) -> list[Any]:
+    """Returns one text or many, or token ids, as a list of them.
+
+    Raises:
+        ProblemError: an empty list; names the field.
+    """
+    if given == []:
+        raise ProblemError("invalid", f"{field!r} is an empty list; one text at least is needed.", param=field)
+    return [given] if isinstance(given, str) or isinstance(given[0], int) else given
 
 
 def in_type(vectors: NDArray[np.float32], kind: VectorType) -> NDArray[Any]:

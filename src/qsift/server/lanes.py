@@ -429,8 +429,8 @@ class Lanes:
 
     def _check(self, name: str | None, lanes: tuple[L, ...]) -> L:
         # Ollama knows a model without a tag as its ":latest".
-        short = None if name is None else name.removesuffix(":latest")
-        short = self.aliases.get(short, short) if short is not None else None
+        given = None if name is None else name.removesuffix(":latest")
+        short = None if given is None else self.aliases.get(given, given)
         if name is None or short is None:
             return lanes[0]
         # A file's own name may be that of several: then of the first, unless another was given it.

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from .error_responses import ProblemError
-from .fields import EmbeddingFields, TokenIds
+from .fields import EmbeddingFields, TokenIds, as_texts
 from .off_loop import json_response, number_list
 from .request_bodies import described, read
 from qsift import __version__
@@ -25,12 +25,11 @@ class EmbeddingRequest(EmbeddingFields):
     @property
     def texts(self) -> list[Any]:
         """The texts, or token ids."""
-        if (self.content is None) == (self.input is None):
-            raise ProblemError("invalid", "One of 'content' and 'input' is needed.", param="content")
-        given = self.content if self.content is not None else self.input
-        if not given and given != "":
-            raise ProblemError("invalid", "'content' is an empty list; one text at least is needed.", param="content")
-        return [given] if isinstance(given, str) or isinstance(given[0], int) else given
+        if self.content is not None and self.input is None:
+            return as_texts(self.content, "content")
+        if self.input is not None and self.content is None:
+            return as_texts(self.input, "input")
+        raise ProblemError("invalid", "One of 'content' and 'input' is needed.", param="content")
 
 
 _VECTORS = {

@@ -10,8 +10,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from .error_responses import ProblemError
-from .fields import EmbeddingFields, Shape, TokenIds, VectorType, in_type
+from .fields import EmbeddingFields, Shape, TokenIds, VectorType, as_texts, in_type
 from .off_loop import base64_text, json_response, number_list
 from .request_bodies import described, read
 
@@ -37,12 +36,7 @@ class EmbeddingsRequest(EmbeddingFields):
     @property
     def texts(self) -> list[Any]:
         """The texts, or token ids."""
-        given = self.input
-        if given == []:
-            raise ProblemError("invalid", "'input' is an empty list; one text at least is needed.", param="input")
-        if isinstance(given, str) or isinstance(given[0], int):
-            return [given]
-        return [item.text if isinstance(item, TextObject) else item for item in given]
+        return [item.text if isinstance(item, TextObject) else item for item in as_texts(self.input, "input")]
 
     @property
     def is_base64(self) -> bool:
@@ -52,10 +46,8 @@ class EmbeddingsRequest(EmbeddingFields):
     @property
     def kind(self) -> VectorType:
         """The type of the numbers."""
-        as_type = None if self.embedding_type == "base64" else self.embedding_type
-        if None not in (as_type, self.output_dtype):
-            self.one_of("embedding_type", "output_dtype")
-        return as_type or self.output_dtype or "float"
+        kind: VectorType | None = self.one_of("embedding_type", "output_dtype", words={"base64": None})
+        return kind or "float"
 
 
 _RESPONSE = {

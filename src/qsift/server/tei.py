@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from .error_responses import ProblemError
-from .fields import EmbeddingFields, ModelField, Shape, TokenId, TokenIds
+from .fields import EmbeddingFields, ModelField, Shape, TokenId, TokenIds, as_texts
 from .off_loop import json_response, number_list
 from .request_bodies import described, read
 from .rerank import RerankRequest, rank
@@ -36,9 +36,7 @@ class EmbedRequest(EmbeddingFields):
     @property
     def texts(self) -> list[Any]:
         """The texts, or token ids."""
-        if self.inputs == []:
-            raise ProblemError("invalid", "'inputs' is an empty list; one text at least is needed.", param="inputs")
-        return [self.inputs] if isinstance(self.inputs, str) or isinstance(self.inputs[0], int) else self.inputs
+        return as_texts(self.inputs, "inputs")
 
 
 class SimilarityInputs(Shape):

@@ -61,21 +61,21 @@ async def tokenize(request: Request) -> Response:
     special = body.one_of("add_special", "add_special_tokens")
     is_whole = given[0] in ("prompt", "inputs") if special is None else special
     found = await lane.tokens(request, texts, is_whole=is_whole, prompt_name=body.prompt_name)
-    if given[0] == "inputs":
-        request.state.dialect = "tei"
-        return await json_response([_with_places(tokens) for tokens in found])
-    (tokens,) = found
-    ids, pieces = [token.id for token in tokens], [_text(token) for token in tokens]
-    if given[0] == "prompt":
-        strings = pieces if body.return_token_strs else None
-        return await json_response(
-            {"count": len(ids), "max_model_len": lane.max_tokens, "tokens": ids, "token_strs": strings}
-        )
-    if given[0] == "text":
-        meta = {"api_version": {"version": "1"}}
-        return await json_response({"tokens": ids, "token_strings": _strings(tokens), "meta": meta})
-    with_pieces = [{"id": token.id, "piece": piece} for token, piece in zip(tokens, pieces, strict=True)]
-    return await json_response({"tokens": with_pieces if body.with_pieces else ids})
+
+    def content() -> Any:
+        if given[0] == "inputs":
+            return [_with_places(tokens) for tokens in found]
+        (tokens,) = found
+        ids, pieces = [token.id for token in tokens], [_text(token) for token in tokens]
+        if given[0] == "prompt":
+            strings = pieces if body.return_token_strs else None
+            return {"count": len(ids), "max_model_len": lane.max_tokens, "tokens": ids, "token_strs": strings}
+        if given[0] == "text":
+            return {"tokens": ids, "token_strings": _strings(tokens), "meta": {"api_version": {"version": "1"}}}
+        with_pieces = [{"id": token.id, "piece": piece} for token, piece in zip(tokens, pieces, strict=True)]
+        return {"tokens": with_pieces if body.with_pieces else ids}
+
+    return await json_response(content, sum(map(len, found)))
 
 
 @router.post(
@@ -102,17 +102,13 @@ def _strings(tokens: list[Token]) -> list[str]:
 
 def _with_places(tokens: list[Token]) -> list[dict[str, Any]]:
     """Returns tokens as TEI has them, with their places in characters of the text; control tokens have none."""
-    found, done = [], b""
+    decoder, found, done = codecs.getincrementaldecoder("utf-8")("replace"), [], 0
     for token in tokens:
         place: tuple[int | None, int | None] = (None, None)
         if not token.is_control:
-            start, done = _whole_characters(done), done + token.piece
-            place = start, max(_whole_characters(done), start)
+            start, done = done, done + len(decoder.decode(token.piece))  # a character counts with its last byte
+            place = start, done
         found.append(
             {"id": token.id, "text": _text(token), "special": token.is_control, "start": place[0], "stop": place[1]}
         )
     return found
-
-
-def _whole_characters(data: bytes) -> int:
-    return len(data.decode("utf-8", "ignore"))
