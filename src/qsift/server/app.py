@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
@@ -16,8 +16,9 @@ from . import cohere, llama_server, ollama, openai, rerank, status, tei, tokens,
 from .batcher import ClosedError, Compute, QueueFullError
 from .error_responses import ProblemError, answer, dialect_of, not_offered, problem_of
 from .gate import DOCS_ASSETS, Gate
-from .lanes import ClientGoneError, EmbeddingLane, Lanes, RerankLane, Shared, public_name
+from .lanes import ClientGoneError, EmbeddingLane, RerankLane, Shared, public_name
 from .metrics import Metrics
+from .names import Lanes
 from .pool import Pool
 from .settings import MEMORY_SHARE, ServerOptions
 from qsift import __version__
@@ -49,7 +50,8 @@ def create_app(
         engine: how the models are run that are loaded here; None takes the defaults.
 
     Raises:
-        ValueError: no model, two of one name, or models to load and no way to tell how much memory there is.
+        ValueError: no model, two of one name, an alias for none of them, or models to load and no way to tell how much
+            memory there is.
         EngineMemoryError: a model that needs more memory than all may take.
         QsiftError: as `Embedder.load` and `Reranker.load`, for what is opened or loaded now.
     """
@@ -66,10 +68,6 @@ def create_app(
         tuple(EmbeddingLane(name, model, shared) for name, model in embedders.items()),
         tuple(RerankLane(name, model, shared) for name, model in rerankers.items()),
     )
-    known = {name for lane in lanes.all for name in lane.names}
-    for alias, model in lanes.aliases.items():
-        if model is not None and model not in known:
-            raise ValueError(f"The alias {alias!r} is for {model!r}, which is not served. Served are {_listed(known)}.")
     for slot in [lane.slot for lane in lanes.embedding[:1]] + [lane.slot for lane in lanes.reranking[:1]]:
         pool.load_early(slot)
     for lane in lanes.all:
@@ -96,10 +94,6 @@ def create_app(
     gate = Gate(app, options, metrics)
     app.state.lanes, app.state.metrics, app.state.gate = lanes, metrics, gate
     return gate
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(map(repr, names)))
 
 
 def _budget(options: ServerOptions, engine: EngineOptions) -> int:
