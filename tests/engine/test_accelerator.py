@@ -20,6 +20,7 @@ from qsift.bench.reference import Reference
 from qsift.convert import convert
 from qsift.engine.llama import accelerator
 from qsift.engine.llama.accelerator import Mode
+from qsift.engine.llama.library import library
 from qsift.engine.machine import cpu_info
 from qsift.engine.protocol import Accel
 
@@ -141,6 +142,30 @@ def test_scores_stay_close_to_those_without(mode: Mode, gguf: Callable[..., Path
             scores.append(reranker.predict(pairs))
             assert reranker.engine.accel == (None if accel == "off" else mode)  # type: ignore[attr-defined]
     assert np.abs(scores[1] - scores[0]).max() <= 0.05
+
+
+@needs_plug_in
+@all_modes
+def test_a_short_text_is_decoded_once_because_the_head_is_left_out(
+    mode: Mode, gguf: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lib, sizes = library(), []
+    original = lib.llama_decode
+    monkeypatch.setattr(lib, "llama_decode", lambda *a: sizes.append(a[1].n_tokens) or original(*a))
+    path, text = gguf("embed-wide", "q8_0"), "a text of few tokens"
+    with Embedder.load(path, options=EngineOptions(accel=mode)) as embedder:
+        vector = embedder.encode_document(text)
+        n_tokens = len(embedder.token_ids(text))
+        assert sizes == [n_tokens]
+        read = embedder.engine._context  # type: ignore[attr-defined]
+        logits = np.ctypeslib.as_array(lib.llama_get_logits(read._pointer), (n_tokens * embedder.file.n_vocab,))
+        assert not logits.any(), "cleared, and neither computed nor copied"
+        embedder.encode_document(text * 9)
+        assert sizes[1:] == [len(embedder.token_ids(text * 9)) - 1, 1], "what is longer takes two phases"
+        assert np.array_equal(embedder.encode_document(text), vector)
+    with Embedder.load(path, options=EngineOptions(accel="off")) as embedder:
+        assert embedder.encode_document(text) @ vector >= 0.999
+        assert sizes[-2:] == [n_tokens - 1, 1]
 
 
 @needs_plug_in

@@ -23,6 +23,7 @@ from qsift import (
     Reranker,
     UnknownModelError,
 )
+from qsift.engine.protocol import Accel
 from qsift.models.gguf_header import read_header
 
 Gguf = Callable[..., Path]
@@ -134,24 +135,33 @@ def test_scores_are_sorted_and_ties_keep_their_order(gguf: Gguf) -> None:
         assert np.allclose(list(reranker.predict(iter([("q", "same")]))), scores[:1], atol=1e-3)
 
 
-def test_scores_come_from_the_vocabulary_where_a_file_has_no_head(gguf: Gguf, tmp_path: Path) -> None:
+def without_head(path: Path, target: Path) -> Path:
+    """Writes a reranker as other converters do: without yes and no in a head of their own, and without our keys."""
     import gguf as library
 
-    path = gguf("embed", "f16")
     reader = library.GGUFReader(path)
-    target = tmp_path / "plain.gguf"
     writer = library.GGUFWriter(target, "qwen3")
     for field in reader.fields.values():
-        if not field.name.startswith(("GGUF.", "qsift.", "general.architecture", "qwen3.pooling")):
+        if not field.name.startswith(("GGUF.", "qsift.", "general.arch", "qwen3.pooling", "qwen3.classifier")):
             sub = field.types[-1] if len(field.types) > 1 else None
             writer.add_key_value(field.name, field.contents(), field.types[0], sub)
-    for tensor in reader.tensors:
+    for tensor in (one for one in reader.tensors if not one.name.startswith("cls.")):
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
         step()
-    with Reranker.load(target) as reranker:
+    return target
+
+
+@pytest.mark.parametrize("accel", ["off", "auto"])
+def test_scores_come_from_the_vocabulary_where_a_file_has_no_head(gguf: Gguf, tmp_path: Path, accel: Accel) -> None:
+    options = EngineOptions(accel=accel)
+    pairs = [(SENTENCES[i % 3], text * (1 + 40 * (i == 4))) for i, text in enumerate(SENTENCES[:20])]
+    with Reranker.load(gguf("rerank", "q8_0"), options=options) as reranker:
+        scores = reranker.predict(pairs)
+    with Reranker.load(without_head(gguf("rerank", "q8_0"), tmp_path / "plain.gguf"), options=options) as reranker:
         assert reranker.file.score_source == "logits"
-        assert np.isfinite(reranker.predict([("a", "b"), ("a", "c")])).all()
+        assert np.allclose(reranker.predict(pairs), scores, atol=5e-3)
+        assert np.allclose([reranker.predict([pair])[0] for pair in pairs[:6]], scores[:6], atol=5e-3)
 
 
 def test_calls_from_several_threads_agree(embedder: Embedder) -> None:

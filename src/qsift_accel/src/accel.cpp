@@ -20,6 +20,7 @@ static_assert(offsetof(ggml_backend_buffer_i, set_tensor) == 4 * sizeof(void *),
 static_assert(offsetof(ggml_backend_buffer_i, clear) == 9 * sizeof(void *), "ggml_backend_buffer_i is ordered otherwise");
 static_assert(sizeof(ggml_backend_buffer_type_i) == 6 * sizeof(void *), "ggml_backend_buffer_type_i has other members");
 static_assert(sizeof(ggml_backend_i) == 16 * sizeof(void *), "ggml_backend_i has other members");
+static_assert(offsetof(ggml_backend_i, get_tensor_async) == 3 * sizeof(void *), "ggml_backend_i is ordered otherwise");
 static_assert(offsetof(ggml_backend_i, graph_compute) == 12 * sizeof(void *), "ggml_backend_i is ordered otherwise");
 static_assert(sizeof(ggml_backend_device_i) == 15 * sizeof(void *), "ggml_backend_device_i has other members");
 static_assert(offsetof(ggml_backend_device_i, supports_op) == 9 * sizeof(void *), "ggml_backend_device_i is ordered otherwise");
@@ -32,6 +33,13 @@ using qsift::Runners;
 ggml_status backend_compute(ggml_backend_t backend, ggml_cgraph * graph) {
     const bool done = qsift::guarded("a product", [&] { qsift::compute(*static_cast<Runners *>(backend->context), graph); });
     return done ? GGML_STATUS_SUCCESS : GGML_STATUS_FAILED;
+}
+
+// llama.cpp copies the logits that nobody reads.
+void backend_get(ggml_backend_t, const ggml_tensor * tensor, void * data, size_t offset, size_t size) {
+    if (!qsift::is_unread_head(tensor)) {
+        ggml_backend_tensor_get(tensor, data, offset, size);
+    }
 }
 
 const char * backend_name(ggml_backend_t) { return "qsift"; }
@@ -62,6 +70,7 @@ ggml_backend_t device_backend(ggml_backend_dev_t device, const char *) {
     ggml_backend_i interface = {};
     interface.get_name = backend_name;
     interface.free = backend_free;
+    interface.get_tensor_async = backend_get;
     interface.graph_compute = backend_compute;
     return new ggml_backend{&guid, interface, device, new qsift::Runners};
 }
@@ -137,6 +146,9 @@ EXPORT bool qsift_accel_multiply(int type, const void * weight, int64_t n, int64
     runner.finish(n_threads);
     return true;
 }
+
+// Tells whether contexts that this thread makes and runs from now on read the vocabulary's logits; true at first.
+EXPORT void qsift_accel_read_logits(bool are_read) { qsift::logits_are_read = are_read; }
 
 EXPORT size_t qsift_accel_packed_bytes(void) { return qsift::packed_bytes; } // of all models in memory
 EXPORT void qsift_accel_set_pack_threads(int n) { qsift::pack_threads = n; }

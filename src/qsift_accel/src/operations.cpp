@@ -113,10 +113,16 @@ void weigh(const ggml_tensor * node) {
 
 } // namespace
 
+thread_local bool logits_are_read = true;
+
+bool is_unread_head(const ggml_tensor * op) {
+    return !logits_are_read && op->op == GGML_OP_MUL_MAT && std::strcmp(op->name, "result_output") == 0 && follows_product(op->src[1]);
+}
+
 bool supports(const ggml_tensor * op) {
     switch (op->op) {
         case GGML_OP_NONE: return true; // a weight itself
-        case GGML_OP_MUL_MAT: return is_product(op) && supports_product(op);
+        case GGML_OP_MUL_MAT: return is_unread_head(op) || (is_product(op) && supports_product(op));
         case GGML_OP_FLASH_ATTN_EXT: return follows_product(op) && supports_attention(op);
         case GGML_OP_RMS_NORM: return follows_product(op) && supports_norm(op);
         case GGML_OP_MUL: return follows_product(op) && supports_weights(op);
@@ -136,7 +142,11 @@ void compute(Runners & runners, ggml_cgraph * graph) {
             runners.exact.finish(runners.n_threads);
         }
         switch (node->op) {
-            case GGML_OP_MUL_MAT: multiply(runners, node, taken); break;
+            case GGML_OP_MUL_MAT:
+                if (!is_unread_head(node)) {
+                    multiply(runners, node, taken);
+                }
+                break;
             case GGML_OP_FLASH_ATTN_EXT: attend(runners.n_threads, node); break;
             case GGML_OP_RMS_NORM: {
                 const bool is_pair = ggml_can_fuse(graph, i, {GGML_OP_RMS_NORM, GGML_OP_MUL});

@@ -10,6 +10,11 @@ namespace qsift {
 // Whether compute() takes the operation.
 bool supports(const ggml_tensor * op);
 
+// Whether the contexts that this thread plans and runs read the vocabulary's logits. llama.cpp computes and copies them for
+// every output of an embedding context too; where nobody reads them, supports() takes the head and compute() leaves it out.
+extern thread_local bool logits_are_read;
+bool is_unread_head(const ggml_tensor * op);
+
 // What computes on one thread's behalf.
 struct Runners {
     int n_threads = 1;

@@ -90,6 +90,13 @@ class Accelerator:
         """Returns why the last load or product on this thread failed and forgets it; "" if none did."""
         return str(self._plug_in.qsift_accel_error().decode("utf-8", "replace"))
 
+    def read_logits(self, are_read: bool) -> None:
+        """Tells whether the contexts that this thread makes and runs from now on read the vocabulary's logits.
+
+        llama.cpp computes them for each output of an embedding context as well; the plug-in leaves them out there.
+        """
+        self._plug_in.qsift_accel_read_logits(are_read)
+
     @cached_property
     def _overrides(self) -> dict[Mode, Any]:
         return {
@@ -153,6 +160,7 @@ def _registered(lib: Any, plug_in: Any, path: bytes) -> Accelerator | str:
         (plug_in.qsift_accel_onednn, text, []),
         (plug_in.qsift_accel_instruction_set, text, []),
         (plug_in.qsift_accel_packed_bytes, ctypes.c_size_t, []),
+        (plug_in.qsift_accel_read_logits, None, [ctypes.c_bool]),
         (plug_in.qsift_accel_set_pack_threads, None, [ctypes.c_int]),
     ):
         function.restype, function.argtypes = result, arguments

@@ -1,8 +1,9 @@
 """A llama_context, and how sequences are decoded in it: in two phases, behind a prefix that they share.
 
 All tokens but the last of each sequence are decoded without any output and then the last ones with,
-because an embedding context computes the vocabulary head for every token it decodes. A prefix that
-sequences share is decoded once and its cells are lent to all of them, in later calls as well.
+because an embedding context computes the vocabulary head for every token it decodes. Where it does not,
+one phase is enough. A prefix that sequences share is decoded once and its cells are lent to all of them,
+in later calls as well.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import accelerator
 from .library import LlamaModel, held_interrupts, last_complaint, library, memory_error
 from .rows import Reader
 from qsift.engine.machine import physical_cores
@@ -67,7 +69,8 @@ class Context:
             params.cb_eval, params.n_outputs_max = watch, self._call
         self.cells = cells
         self._held: list[TokenIds] | None = []
-        self._model = model  # must outlive the context
+        self._model, self._read = model, read  # the model must outlive the context
+        self._tell_plug_in()
         with held_interrupts():
             self._pointer = lib.llama_init_from_model(model.pointer, params)
             if self._pointer:
@@ -99,7 +102,7 @@ class Context:
         self._held = kept
         return end
 
-    def run_batch(self, bodies: Sequence[TokenIds], read: Reader) -> NDArray[np.float32]:
+    def run_batch(self, bodies: Sequence[TokenIds]) -> NDArray[np.float32]:
         """Returns a row for each body, decoded behind what sequence 0 holds; leaves only that behind."""
         held = self._take()
         prefix = sum(map(len, held))
@@ -107,16 +110,16 @@ class Context:
         if prefix:
             for number in numbers:
                 self._lib.llama_memory_seq_cp(self._memory, 0, number, -1, -1)
-        tail = _LONG_TAIL if len(bodies) == 1 and len(bodies[0]) > _LONG else 1
+        tail = self._tail(bodies)
         starts = [np.arange(prefix, prefix + len(ids), dtype=np.int32) for ids in bodies]
         sequences = [np.full(len(ids), number) for number, ids in zip(numbers, bodies, strict=True)]
         self._lib.llama_set_embeddings(self._pointer, False)
         inner = [np.concatenate([part[:-tail] for part in parts]) for parts in (bodies, starts, sequences)]
         self._decode(*inner, output=False)
-        self._lib.llama_set_embeddings(self._pointer, read.embeddings)
+        ends = np.cumsum([min(tail, len(ids)) for ids in bodies]) - 1
         last = [np.concatenate([part[-tail:] for part in parts]) for parts in (bodies, starts, sequences)]
-        self._decode(*last, output=True)
-        rows = np.stack([read.row(self._lib, self._pointer, number, number * tail - 1) for number in numbers])
+        self._decode_last(last, ends)
+        rows = np.stack([self._row(number, end) for number, end in zip(numbers, ends, strict=True)])
         for number in numbers:
             self._lib.llama_memory_seq_rm(self._memory, number, -1, -1)
         self._held = held
@@ -133,18 +136,29 @@ class Context:
         numbers = np.repeat(np.arange(len(sequences)), [len(ids) for ids in sequences])
         self._decode(np.concatenate(sequences), positions, numbers, output=True)
 
-    def step(self, ids: TokenIds, done: int, n_tokens: int, read: Reader) -> tuple[int, NDArray[np.float32] | None]:
+    def step(self, ids: TokenIds, done: int, n_tokens: int) -> tuple[int, NDArray[np.float32] | None]:
         """Decodes more of one sequence, whose first ``done`` tokens the cache holds, and its row after the last."""
         if done == 0:
             self.empty()
         tail = _LONG_TAIL if len(ids) > _LONG else 1
         start, end = done, min(done + n_tokens, len(ids) - tail)
-        is_last = start >= end
-        if is_last:
-            end = len(ids)
-        self._lib.llama_set_embeddings(self._pointer, read.embeddings and is_last)
-        self._decode(ids[start:end], np.arange(start, end), np.ones(end - start), output=is_last)
-        return end, read.row(self._lib, self._pointer, 1, tail - 1) if is_last else None
+        if start < end:
+            self._lib.llama_set_embeddings(self._pointer, False)
+            self._decode(ids[start:end], np.arange(start, end), np.ones(end - start), output=False)
+            return end, None
+        rest = np.arange(start, len(ids))
+        self._decode_last((ids[start:], rest, np.ones(len(rest))), np.array([len(rest) - 1]))
+        return len(ids), self._row(1, len(rest) - 1)
+
+    def _tail(self, bodies: Sequence[TokenIds]) -> int:
+        """Returns how many tokens of each body, from its end, go into the call that gives outputs."""
+        longest, n_tokens = max(map(len, bodies)), sum(map(len, bodies))
+        if longest > _LONG and len(bodies) == 1:
+            return _LONG_TAIL
+        if not self._read.embeddings:  # then the head is computed for outputs only
+            return longest if n_tokens <= self._call else 1
+        # The accelerator leaves the head out, but llama.cpp clears room for what it would give, 0.6 MB a token.
+        return longest if self._model.is_packed and n_tokens <= MAX_SEQUENCES else 1
 
     def _take(self) -> list[TokenIds]:
         """Returns what sequence 0 holds; until that is set again, nobody knows.
@@ -156,11 +170,35 @@ class Context:
         held, self._held = self._held or [], None
         return held
 
-    def _decode(self, ids: NDArray[Any], positions: NDArray[Any], sequences: NDArray[Any], *, output: bool) -> None:
+    def _decode_last(self, tokens: Sequence[NDArray[Any]], ends: NDArray[Any]) -> None:
+        """Decodes ids, positions and sequences, of which those at ``ends`` give the rows."""
+        self._lib.llama_set_embeddings(self._pointer, self._read.embeddings)
+        outputs = np.full(len(tokens[0]), self._read.embeddings)  # of an embedding context every token has to be one
+        outputs[ends] = True
+        self._decode(*tokens, output=outputs)
+
+    def _row(self, sequence: int, index: int) -> NDArray[np.float32]:
+        return self._read.row(self._lib, self._pointer, sequence, index)
+
+    def _tell_plug_in(self) -> None:
+        """Tells the accelerator, on this thread, whether what llama.cpp is about to compute is read here."""
+        if self._model.is_packed:
+            accelerator.load().read_logits(not self._read.embeddings)
+
+    def _decode(
+        self,
+        ids: NDArray[Any],
+        positions: NDArray[Any],
+        sequences: NDArray[Any],
+        *,
+        output: bool | NDArray[np.bool_],
+    ) -> None:
         """Calls llama_decode, in pieces: more than n_batch tokens in one call would end the process."""
+        self._tell_plug_in()
+        outputs = np.broadcast_to(output, len(ids))
         for start in range(0, len(ids), self._call):
             piece = slice(start, start + self._call)
-            batch = _Batch(self._lib, ids[piece], positions[piece], sequences[piece], output=output)
+            batch = _Batch(self._lib, ids[piece], positions[piece], sequences[piece], outputs[piece])
             with held_interrupts():
                 code = self._lib.llama_decode(self._pointer, batch.struct)
             if code != 0:
@@ -172,7 +210,12 @@ class _Batch:
     """A llama_batch over numpy arrays, which it keeps alive."""
 
     def __init__(
-        self, lib: Any, ids: NDArray[Any], positions: NDArray[Any], sequences: NDArray[Any], *, output: bool
+        self,
+        lib: Any,
+        ids: NDArray[Any],
+        positions: NDArray[Any],
+        sequences: NDArray[Any],
+        outputs: NDArray[np.bool_],
     ) -> None:
         n = len(ids)
         numbers = np.ascontiguousarray(sequences, np.int32)
@@ -183,7 +226,7 @@ class _Batch:
             "pos": np.ascontiguousarray(positions, np.int32),
             "n_seq_id": np.ones(n, np.int32),
             "seq_id": pointers,
-            "logits": np.full(n, output, np.int8),
+            "logits": np.ascontiguousarray(outputs, np.int8),
         }
         self._kept = (numbers, fields)
         types = dict(lib.llama_batch._fields_)

@@ -94,7 +94,7 @@ class LlamaEngine:
     def _run_once(self, cells: int, parts: Sequence[TokenIds], batch: Sequence[TokenIds]) -> NDArray[np.float32]:
         context = self._context_for(cells)
         prefix = context.stand_on(parts)
-        return context.run_batch([ids[prefix:] for ids in batch], self._read)
+        return context.run_batch([ids[prefix:] for ids in batch])
 
     def _does_without_accelerator(self) -> bool:
         """Loads the weights anew for llama.cpp's own kernels if the accelerator failed; returns whether it did."""
@@ -130,7 +130,7 @@ class LlamaEngine:
                 self._drop_stepping()
                 self._stepping = self._new_context(len(ids))
             try:
-                done, row = self._stepping.step(ids, len(ids) - stepper.remaining, n_tokens, self._read)
+                done, row = self._stepping.step(ids, len(ids) - stepper.remaining, n_tokens)
             except EngineError:
                 if not self._does_without_accelerator():
                     raise
