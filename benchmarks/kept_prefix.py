@@ -3,12 +3,14 @@
     python benchmarks/kept_prefix.py [--folder F] [--repeat 15]
 
 The same engine twice in one process, with and without kept prefixes, over the random 0.6B models of
-throughput.py. The two take turns, and the median of the rounds' ratios counts.
+throughput.py; then with the accelerator and without, the prefix kept by both. The two take turns, and the median of
+the rounds' ratios counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,8 @@ from models.random_weights import gguf
 from qsift import Embedder, EngineOptions, Reranker
 from qsift.hub import checksum
 from qsift.models import Task
+
+Measure = Callable[[Path, Sequence[EngineOptions], int], Turns]
 
 DOCUMENTS = 3
 QUERIES = ("what is a lease", "how to reset a router", "opening hours of the library", "best soup for a cold")
@@ -65,16 +69,21 @@ def main() -> None:
     add_quant(parser)
     options = parser.parse_args()
     print(machine_line())
-    engines = [EngineOptions(device="cpu", threads=options.threads, share_prefixes=kept) for kept in (True, False)]
-    works: tuple[tuple[Task, str, str | None, Callable[[Path, list[EngineOptions], int], Turns]], ...] = (
-        ("embed", "a short query", ">= 2.0", query),
-        ("rerank", f"{DOCUMENTS} documents", None, rerank),
+    plain = EngineOptions(device="cpu", threads=options.threads, accel="off")
+    usual = replace(plain, accel="auto")
+    exact = replace(plain, accel="exact")
+    unshared = replace(usual, share_prefixes=False)
+    works: tuple[tuple[Task, str, str | None, Measure, list[EngineOptions]], ...] = (
+        ("embed", "a short query", ">= 2.0", query, [usual, unshared]),
+        ("rerank", f"{DOCUMENTS} documents", None, rerank, [usual, unshared]),
+        ("embed", "a short query in the accelerator's mode exact", ">= 2.0", query, [exact, plain]),
+        ("embed", "a short query as the accelerator chooses", None, query, [usual, plain]),
     )
     figures = []
-    for task, name, target, measure in works:
+    for task, name, target, measure, engines in works:
         path = gguf(options.folder, task, options.shape, options.quant)
         turns = measure(path, engines, options.repeat)
-        told = f"{turns.first * 1e3:.0f} ms with, {turns.second * 1e3:.0f} ms without kept prefix"
+        told = f"{turns.first * 1e3:.0f} ms with, {turns.second * 1e3:.0f} ms without"
         print(f"{name}: {told}: {turns.times:.2f} × {verdict(turns.times, target)}")
         settings = {"quant": options.quant, "threads": options.threads, "seconds": [turns.first, turns.second]}
         figures.append(Figure("kept_prefix", f"{name}, times faster", turns.times, settings, checksum(path), target))

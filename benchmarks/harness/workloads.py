@@ -109,7 +109,7 @@ EMBED: dict[str, Callable[[], Texts]] = {
     "u128": u128,
     "mix": mix,
     "single33": single33,
-    **{f"n{length}": partial(of_length, length) for length in (16, 64, 256, 1024, 4096, 8192)},
+    **{f"n{length}": partial(of_length, length) for length in (16, 64, 256, 1024, 2048, 4096, 8192)},
 }
 """Workloads to embed, by name; n256 are texts of 256 tokens each."""
 RERANK: dict[str, Callable[[], Pairs]] = {

@@ -730,4 +730,26 @@ CHROMA = (
     ),
 )
 
-RECORDINGS = (*DIFY, *OPEN_WEBUI, *RAGFLOW, *ANYTHING_LLM, *LIBRECHAT, *CONTINUE, *AICHAT, *CHROMA)
+# The database itself calls the server, from a module in Go.
+WEAVIATE = (
+    Recording(
+        "Weaviate's text2vec-openai embeds objects and queries alike, with what its clients set as baseURL",
+        "http://HOST",
+        (
+            Call("POST /v1/embeddings", EMBED, OPENAI, key("none")),
+            Call(
+                "POST /v1/embeddings",
+                {**EMBED, "dimensions": 64},
+                {"data/*/embedding": list, "usage/prompt_tokens": int},
+                key("none"),
+            ),
+        ),
+    ),
+    Recording(
+        "Weaviate's text2vec-ollama embeds objects and queries alike, with what its clients set as apiEndpoint",
+        "http://HOST",
+        (Call("POST /api/embed", EMBED, OLLAMA),),
+    ),
+)
+
+RECORDINGS = (*DIFY, *OPEN_WEBUI, *RAGFLOW, *ANYTHING_LLM, *LIBRECHAT, *CONTINUE, *AICHAT, *CHROMA, *WEAVIATE)
