@@ -1,13 +1,22 @@
 """What does the accelerator gain over llama.cpp's own kernels, and how does it stand beside
 torch, ONNX Runtime and OpenVINO?
 
-    python benchmarks/accelerator.py [--repeat 5] [--trial]
+    python benchmarks/accelerator.py [--repeat 5] [--trial] [--among "exact|OpenVINO"] [--neighbour]
 
 Models of the 0.6B shape with random weights, each peer in a process of its own, compared with torch's
-float32 result and then measured in turns. Rows go to benchmarks/results/accelerator.jsonl.
+float32 result and then measured in turns. Rows go to benchmarks/results/accelerator.jsonl, but not where
+$ONEDNN_MAX_CPU_ISA or $QSIFT_ACCEL_ISA hold the engines to fewer instructions than the CPU has, and not beside
+a neighbour, which keeps a core busy.
 """
 
 from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 from harness.rows import Row, machine_line, verdict
 from peers.contest import Entrant, Throughput, contest_command, ratio
@@ -91,19 +100,39 @@ def print_ratios(measured: list[Row]) -> None:
             print(f"Peak memory, mix, {mode} beside {peer}: {share:.2f} {verdict(share, target)}")
 
 
+@contextmanager
+def neighbour() -> Iterator[None]:
+    """Keeps the first core busy for the block, with a process that takes its turns there like any other."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
 def main() -> None:
     """Measures, prints and records."""
     parser = contest_command(__doc__, repeat=5)
     parser.add_argument("--workloads", default=",".join(ENTRANTS), help="default: %(default)s")
+    parser.add_argument("--among", default="", help="of those who can be measured: a regular expression on names")
+    parser.add_argument("--neighbour", action="store_true", help="beside a process that keeps a core busy (Linux)")
     options = parser.parse_args()
+    held = {name: os.environ[name] for name in ("ONEDNN_MAX_CPU_ISA", "QSIFT_ACCEL_ISA") if name in os.environ}
+    options.trial |= bool(held) or options.neighbour
     run = Throughput(options)
     found = accelerator.load()
     print(f"{machine_line()}\n{found.kernels}, oneDNN {found.onednn} {found.instruction_set}; {run.threads} threads")
+    if options.trial:
+        print(f"Nothing is recorded. Held: {held or 'to nothing'}.")
     measured: list[Row] = []
-    for workload in options.workloads.split(","):
-        part = run.rows(workload, ENTRANTS[workload])
-        measured += part
-        run.record(part, "accelerator")
+    with neighbour() if options.neighbour else nullcontext():
+        for workload in options.workloads.split(","):
+            entrants = [one for one in ENTRANTS[workload] if re.search(options.among, str(one))]
+            part = run.rows(workload, entrants)
+            measured += part
+            run.record(part, "accelerator")
     print_ratios(measured)
 
 
