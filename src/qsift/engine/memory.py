@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import prod
 
 from .llama.accelerator import Mode
-from .llama.context import CACHE_TYPES, CELLS_STEP, DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH
+from .llama.context import CACHE_TYPES, CELLS_STEP, DEFAULT_BATCH_TOKENS, MAX_SEQUENCES, MICRO_BATCH, batch_tokens
 from .machine import cpu_has_amx
 from .protocol import EngineOptions
 from qsift.models import ModelFile, Shape, Task, read_header, shape_of, typed_weights, weight_bytes
@@ -50,7 +50,7 @@ def file_bytes(file: ModelFile, options: EngineOptions, *, n_tokens: int, repack
     elif repacked:  # AMX has kernels for most types
         size += sum(one.nbytes for one in blocks if cpu_has_amx() or one.type_name in _REPACKED)
     of_f16 = CACHE_TYPES[options.cache_type][1]
-    lengths = 2 * (options.batch_tokens or DEFAULT_BATCH_TOKENS), n_tokens
+    lengths = 2 * batch_tokens(options, accel), n_tokens
     contexts = (
         int(of_f16 * cache_bytes(model, length)) + compute_bytes(model, length) + _logits_bytes(model)
         for length in lengths

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import accelerator
+from .accelerator import Mode
 from .library import LlamaModel, held_interrupts, last_complaint, library, memory_error
 from .rows import Reader
 from qsift.engine.machine import physical_cores
@@ -26,6 +27,8 @@ from qsift.errors import EngineError
 
 DEFAULT_BATCH_TOKENS = 512
 """Tokens of one decode call; measured in benchmarks/throughput.py."""
+_BF16_BATCH_TOKENS = 1024
+"""The same for weights that are twice as large, of which each call reads all once more for its last tokens."""
 
 MAX_SEQUENCES = 64
 MICRO_BATCH = 512
@@ -38,6 +41,11 @@ FIRST_CELLS = 256
 _LONG, _LONG_TAIL = 1024, 64
 CACHE_TYPES = {"f32": (0, 2.0), "f16": (1, 1.0), "q8_0": (8, 17 / 32)}
 """ggml's type of the cached keys and values, and its size relative to F16, by the name in `EngineOptions`."""
+
+
+def batch_tokens(options: EngineOptions, accel: Mode | None) -> int:
+    """Returns the tokens of one decode call in a mode of the accelerator, or without it."""
+    return options.batch_tokens or (_BF16_BATCH_TOKENS if accel == "bf16" else DEFAULT_BATCH_TOKENS)
 
 
 class Context:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .accelerator import Mode
-from .context import CELLS_STEP, DEFAULT_BATCH_TOKENS, FIRST_CELLS, MAX_SEQUENCES, Context
+from .context import CELLS_STEP, FIRST_CELLS, MAX_SEQUENCES, Context, batch_tokens
 from .library import LlamaTokenizer
 from .rows import reader
 from qsift.engine.batching import Limits, plan
@@ -49,10 +50,11 @@ class LlamaEngine:
         self._stepping: Context | None = None
         self._stepper: LlamaStepper | None = None
         self._model, self.accel = accelerator.load_model(file, options, extra_buffers=extra_buffers, mode=accel)
+        options = replace(options, batch_tokens=batch_tokens(options, self.accel))
         self._file, self._options = file, options
         self.tokenizer = LlamaTokenizer(self._model)
         self._read = reader(file, task, self.tokenizer)
-        self._limits = Limits(options.batch_tokens or DEFAULT_BATCH_TOKENS, MAX_SEQUENCES - 1)
+        self._limits = Limits(batch_tokens(options, self.accel), MAX_SEQUENCES - 1)
 
     @property
     def max_tokens(self) -> int:
