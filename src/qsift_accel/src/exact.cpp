@@ -21,8 +21,11 @@ void pack_panel(const Panels & panels, int64_t panel, const Block * blocks) {
         float * factors = reinterpret_cast<float *>(to + BLOCK * PANEL);
         for (int channel = 0; channel < PANEL; ++channel) {
             const Block & block = blocks[channel * count + b];
-            for (int i = 0; i < BLOCK; ++i) {
-                to[(i / 4 * PANEL + channel) * 4 + i % 4] = static_cast<char>(block.numbers[i] + ZERO);
+            for (int i = 0; i < BLOCK; i += 4) {
+                uint32_t four;
+                std::memcpy(&four, block.numbers + i, sizeof four);
+                four ^= 0x80808080; // each larger by ZERO
+                std::memcpy(to + (i / 4 * PANEL + channel) * 4, &four, sizeof four);
             }
             for (int s = 0; s < panels.scales; ++s) factors[s * PANEL + channel] = block.scales[s];
             if (panels.mins) {
