@@ -220,19 +220,48 @@ def by_threads() -> None:
 
 
 def accelerator() -> None:
-    """The plug-in beside llama.cpp's own kernels and other engines: a table for each machine, the newest first."""
+    """The plug-in beside llama.cpp's own kernels and other engines: a table for each CPU, the newest first."""
     heads = ("", "tokens a second", "one text of 33 tokens", "peak memory", "smallest cosine to torch")
-    places = [row["machine"] for row in rows("accelerator", workload="mix")]
-    for place in reversed([one for i, one in enumerate(places) if one not in places[:i]]):
+    mixes, singles = (_newest_of_each_cpu(workload) for workload in ("mix", "single33"))
+    for cpu in reversed(mixes):
         lines = []
-        for row in rows("accelerator", workload="mix", machine=place):
-            same = {key: row[key] for key in ("machine", "peer", "quant", "accel")}
-            single = rows("accelerator", workload="single33", **same)[-1]
+        for entrant, row in mixes[cpu].items():
             mode = f", accelerator in {row['accel']}" if row["accel"] else ", llama.cpp's kernels"
             name = f"qsift, {row['quant'].upper()}{mode}" if row["peer"] == "qsift" else NAMES[row["peer"]]
-            speed, wait = f"{row['tokens_per_second']:.0f}", f"{seconds(single) * 1e3:.0f} ms"
+            speed, wait = f"{row['tokens_per_second']:.0f}", f"{seconds(singles[cpu][entrant]) * 1e3:.0f} ms"
             lines.append((name, speed, wait, f"{row['peak_rss'] / 1e9:.2f} GB", f"{row['check']['min_cosine']:.5f}"))
         table(heads, lines, row)
+
+
+def accelerator_works() -> None:
+    """What else the newest CPU was measured with: long texts, a rerank, a short query."""
+    entrants = {
+        ("qsift", "q8_0", None): "Q8_0, llama.cpp's kernels",
+        ("qsift", "q8_0", "exact"): "Q8_0, exact",
+        ("qsift", "bf16", "bf16"): "BF16, bf16",
+        ("torch bf16, batch 8", "torch bf16", None): "torch, bfloat16",
+        ("xllamacpp", "q8_0", None): "xllamacpp, Q8_0",
+    }
+    works = {"n2048": "a text of 2,048 tokens", "n8192": "a text of 8,192 tokens", "rerank50": "50 documents reranked"}
+    lines = []
+    for workload, label in works.items():
+        *_, newest = _newest_of_each_cpu(workload).values()
+        cells = (f"{seconds(newest[one]):.1f} s" if one in newest else "–" for one in entrants)
+        lines.append((label, *cells))
+    exact, plain = rows("kept_prefix", name="a short query in the accelerator's mode exact, times faster")[-1][
+        "seconds"
+    ]
+    query = f"{plain * 1e3:.0f} ms", f"{exact * 1e3:.0f} ms"
+    lines.append(("a short query, its instruction kept", *query, "–", "–", "–"))
+    table(("", *entrants.values()), lines, newest["qsift", "q8_0", "exact"])
+
+
+def _newest_of_each_cpu(workload: str) -> dict[str, dict[tuple[str, str, str | None], Row]]:
+    found: dict[str, dict[tuple[str, str, str | None], Row]] = {}
+    for row in rows("accelerator", workload=workload):
+        cpu = f"{row['machine']['cpu']} {row['machine'].get('cpu_features')}"
+        found.setdefault(cpu, {})[row["peer"], row["quant"], row["accel"]] = row
+    return found
 
 
 def cache_types() -> None:
@@ -251,15 +280,17 @@ def cache_types() -> None:
 
 
 def cold_start() -> None:
-    """From the start of the process to the first vector, step by step, on two days."""
-    found = rows("cold_start", name="first vector, s")[-2:]
-    shares = rows("cold_start", name="first vector, of sentence-transformers bf16's time")[-2:]
+    """From the start of the process to the first vector, step by step, without the accelerator and with it."""
+    modes = {"off": "llama.cpp's kernels", "exact": "accelerator in exact"}
+    found = [rows("cold_start", name="first vector, s", accel=mode)[-1] for mode in modes]
+    share = "first vector, of sentence-transformers bf16's time"
+    shares = [rows("cold_start", name=share, accel=mode)[-1] for mode in modes]
     steps = [key for key in found[0]["settings"] if isinstance(found[0]["settings"][key], float)]
     lines = [(step, *(f"{row[step] * 1e3:.0f} ms" for row in found)) for step in steps]
     lines.append(("**first vector**", *(f"**{row['value']:.2f} s**" for row in found)))
     beside = (f"{share['value']:.2f}" for share in shares)
     lines.append(("beside sentence-transformers in bfloat16", *beside))
-    table(("", *(f"{row['measured_at'][11:16]} UTC" for row in found)), lines, found[-1])
+    table(("", *modes.values()), lines, found[-1])
 
 
 def kept_prefix() -> None:
