@@ -22,7 +22,7 @@ demo: $(VENV)/.installed-demo
 	$(VENV)/bin/python benchmarks/demo/two_stage.py $(FILES) $(if $(QUERY),--query "$$QUERY")
 
 test: $(VENV)/.installed-test
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 # The parts are the hooks of .pre-commit-config.yaml, too.
 lint: lint-code lint-types lint-github lint-docs
