@@ -224,7 +224,7 @@ def test_two_models_at_once_do_not_disturb_each_other(mode: Mode, gguf: Callable
 @needs_plug_in
 @all_modes
 def test_a_hundred_models_leave_no_memory_behind(mode: Mode, gguf: Callable[..., Path]) -> None:
-    path = gguf("embed-wide", "q8_0")
+    path, packed = gguf("embed-wide", "q8_0"), accelerator.load().packed_bytes  # of other tests' models
     first = encode(path, mode)
 
     def resident() -> int:
@@ -235,7 +235,7 @@ def test_a_hundred_models_leave_no_memory_behind(mode: Mode, gguf: Callable[...,
     before = resident()
     for _ in range(100):
         assert np.array_equal(encode(path, mode), first)
-    assert accelerator.load().packed_bytes == 0
+    assert accelerator.load().packed_bytes == packed
     assert resident() - before < 10e6, f"{(resident() - before) / 1e6:.1f} MB more"
 
 
