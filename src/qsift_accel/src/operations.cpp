@@ -143,7 +143,7 @@ void compute(Runners & runners, ggml_cgraph * graph) {
         }
         switch (node->op) {
             case GGML_OP_MUL_MAT:
-                if (!is_unread_head(node)) {
+                if (is_product(node)) { // and no unread head
                     multiply(runners, node, taken);
                 }
                 break;
