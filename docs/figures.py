@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from html import escape
-from math import log10
 from pathlib import Path
 from statistics import median
 from textwrap import fill
 from typing import Any
+
+from drawing import bars, points
 
 from qsift.engine.memory import cache_bytes, run_bytes
 from qsift.models import SCHEMES, SPECS, checkpoint_bytes, gguf_bytes
@@ -100,7 +100,7 @@ def ragged() -> None:
 def ragged_picture() -> None:
     """The same as bars, in SVG."""
     found = _ragged()
-    _bars([(row["peer"], row["tokens_per_second"]) for row in found], "tokens a second, texts of ragged length")
+    bars([(row["peer"], row["tokens_per_second"]) for row in found], "tokens a second, texts of ragged length")
 
 
 def by_length() -> None:
@@ -204,7 +204,7 @@ def losses_picture() -> None:
         (("embed", "embedder: 1 − cosine"), ("rerank", "reranker: change of P(yes)"))
     ):
         found = [row for row in _losses("demo", task, accel="off", cache_type="f16") if row["loss"] > 1e-6]
-        _points(found, title, left=20 + 380 * place)
+        points(found, title, left=20 + 380 * place)
 
 
 def by_threads() -> None:
@@ -248,12 +248,10 @@ def accelerator_works() -> None:
         *_, newest = _newest_of_each_cpu(workload).values()
         cells = (f"{seconds(newest[one]):.1f} s" if one in newest else "–" for one in entrants)
         lines.append((label, *cells))
-    exact, plain = rows("kept_prefix", name="a short query in the accelerator's mode exact, times faster")[-1][
-        "seconds"
-    ]
-    query = f"{plain * 1e3:.0f} ms", f"{exact * 1e3:.0f} ms"
-    lines.append(("a short query, its instruction kept", *query, "–", "–", "–"))
-    table(("", *entrants.values()), lines, newest["qsift", "q8_0", "exact"])
+    query = rows("kept_prefix", name="a short query in the accelerator's mode exact, times faster")[-1]
+    exact, plain = (f"{each * 1e3:.0f} ms" for each in query["seconds"])
+    lines.append(("a short query, its instruction kept", plain, exact, "–", "–", "–"))
+    table(("", *entrants.values()), lines, query)
 
 
 def _newest_of_each_cpu(workload: str) -> dict[str, dict[tuple[str, str, str | None], Row]]:
@@ -509,35 +507,3 @@ def _losses(models: str, task: str, **wanted: Any) -> list[Row]:
     kinds = ("quant", "imatrix", "accel", "cache_type")
     newest = {tuple(row[kind] for kind in kinds): row for row in full if (row["width"] or 0) == width}
     return list(newest.values())
-
-
-def _points(found: Sequence[Row], title: str, left: int) -> None:
-    """Prints a part of an SVG: a point for each file, its size to the right and its loss upwards, both by powers."""
-    sizes, powers = ([log10(row[name]) for row in found] for name in ("nbytes", "loss"))
-
-    def share(value: float, values: Sequence[float]) -> float:
-        return (value - min(values)) / (max(values) - min(values))
-
-    print(f'<text x="{left}" y="18" font-size="15" font-weight="600" fill="#6b7280">{escape(title)}</text>')
-    lowest = 24.0
-    for row in sorted(found, key=lambda row: -row["loss"]):
-        x, y = left + 8 + 150 * share(log10(row["nbytes"]), sizes), 316 - 276 * share(log10(row["loss"]), powers)
-        # The names stand in a column, none upon another.
-        lowest = max(y, lowest + 15)
-        colour = "#0b8f68" if row["imatrix"] else "#9ca3af"
-        told = f"{row['quant']}, {row['nbytes'] / 1e6:.1f} MB: {row['loss']:.2g}"
-        print(f'<path d="M{x:.1f} {y:.1f} L{left + 190} {lowest:.1f}" stroke="{colour}" stroke-opacity="0.4"/>')
-        print(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
-        print(f'<text x="{left + 195}" y="{lowest + 4:.1f}" font-size="11" fill="#6b7280">{escape(told)}</text>')
-
-
-def _bars(values: Sequence[tuple[str, float]], title: str) -> None:
-    """Prints the body of an SVG with a bar for each value; light and dark pages alike."""
-    most = max(amount for _, amount in values)
-    print(f'<text x="0" y="18" font-size="15" font-weight="600" fill="#6b7280">{escape(title)}</text>')
-    for place, (name, amount) in enumerate(values):
-        y, width = 36 + 30 * place, 400 * amount / most
-        colour = "#0b8f68" if name == "qsift" else "#9ca3af"
-        print(f'<text x="290" y="{y + 15}" text-anchor="end" fill="#6b7280">{escape(name)}</text>')
-        print(f'<rect x="300" y="{y}" width="{width:.1f}" height="20" rx="3" fill="{colour}"/>')
-        print(f'<text x="{308 + width:.1f}" y="{y + 15}" fill="#6b7280">{amount:.0f}</text>')
