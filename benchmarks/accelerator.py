@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+from harness.command_line import list_of
 from harness.rows import Row, machine_line, verdict
 from peers.contest import Entrant, Throughput, contest_command, ratio
 
@@ -115,7 +116,7 @@ def neighbour() -> Iterator[None]:
 def main() -> None:
     """Measures, prints and records."""
     parser = contest_command(__doc__, repeat=5)
-    parser.add_argument("--workloads", default=",".join(ENTRANTS), help="default: %(default)s")
+    parser.add_argument("--workloads", type=list_of(tuple(ENTRANTS)), default=list(ENTRANTS), metavar="W,W,…")
     parser.add_argument("--among", default="", help="of those who can be measured: a regular expression on names")
     parser.add_argument("--neighbour", action="store_true", help="beside a process that keeps a core busy (Linux)")
     options = parser.parse_args()
@@ -128,7 +129,7 @@ def main() -> None:
         print(f"Nothing is recorded. Held: {held or 'to nothing'}.")
     measured: list[Row] = []
     with neighbour() if options.neighbour else nullcontext():
-        for workload in options.workloads.split(","):
+        for workload in options.workloads:
             entrants = [one for one in ENTRANTS[workload] if re.search(options.among, str(one))]
             part = run.rows(workload, entrants)
             measured += part

@@ -9,10 +9,9 @@ go to benchmarks/results/throughput.jsonl.
 
 from __future__ import annotations
 
-import argparse
 import re
-from collections.abc import Callable, Sequence
 
+from harness.command_line import list_of
 from harness.rows import Row, machine_line, verdict
 from harness.workloads import EMBED, RERANK
 from peers.contest import Entrant, Throughput, contest_command, ratio
@@ -44,23 +43,11 @@ def print_ratios(rows: list[Row], *, amx: bool) -> None:
             print(f"    {times:6.2f} × {row.peer}  {verdict(times, target)}")
 
 
-def _list_of(allowed: Sequence[str]) -> Callable[[str], list[str]]:
-    """Returns a parser of "a,b" that knows what is allowed."""
-
-    def parse(text: str) -> list[str]:
-        names = text.split(",")
-        if unknown := [name for name in names if name not in allowed]:
-            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; allowed are {', '.join(allowed)}")
-        return names
-
-    return parse
-
-
 def main() -> None:
     """Measures, prints and records."""
     parser = contest_command(__doc__, repeat=5)
-    parser.add_argument("--quants", type=_list_of(QUANTS), default=["q8_0"], metavar="Q,Q,…")
-    parser.add_argument("--workloads", type=_list_of(WORKLOADS), default=["u128", "mix", "rerank32"], metavar="W,W,…")
+    parser.add_argument("--quants", type=list_of(QUANTS), default=["q8_0"], metavar="Q,Q,…")
+    parser.add_argument("--workloads", type=list_of(WORKLOADS), default=["u128", "mix", "rerank32"], metavar="W,W,…")
     parser.add_argument(
         "--peers",
         type=lambda text: re.split(",(?! )", text),  # a comma before a space belongs to a name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -43,6 +43,18 @@ def add_quant(parser: argparse.ArgumentParser) -> None:
 def add_accel(parser: argparse.ArgumentParser) -> None:
     """Adds the accelerator's mode."""
     parser.add_argument("--accel", choices=get_args(Accel), default="off")
+
+
+def list_of(allowed: Sequence[str]) -> Callable[[str], list[str]]:
+    """Returns a parser of "a,b" that knows what is allowed."""
+
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        if unknown := [name for name in names if name not in allowed]:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; allowed are {', '.join(allowed)}")
+        return names
+
+    return parse
 
 
 def is_trial(options: argparse.Namespace) -> bool:
