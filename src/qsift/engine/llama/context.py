@@ -58,7 +58,7 @@ class Context:
         self._lib = lib = library()
         params = lib.llama_context_default_params()
         params.n_ctx = cells
-        params.n_batch = self._call = max(MICRO_BATCH, options.batch_tokens or DEFAULT_BATCH_TOKENS)
+        params.n_batch = self._call = max(MICRO_BATCH, batch_tokens(options, None))
         params.n_ubatch = MICRO_BATCH
         params.n_seq_max = params.n_outputs_max = MAX_SEQUENCES
         params.kv_unified = True

@@ -50,11 +50,11 @@ class LlamaEngine:
         self._stepping: Context | None = None
         self._stepper: LlamaStepper | None = None
         self._model, self.accel = accelerator.load_model(file, options, extra_buffers=extra_buffers, mode=accel)
-        options = replace(options, batch_tokens=batch_tokens(options, self.accel))
-        self._file, self._options = file, options
+        n_tokens = batch_tokens(options, self.accel)
+        self._file, self._options = file, replace(options, batch_tokens=n_tokens)
         self.tokenizer = LlamaTokenizer(self._model)
         self._read = reader(file, task, self.tokenizer)
-        self._limits = Limits(batch_tokens(options, self.accel), MAX_SEQUENCES - 1)
+        self._limits = Limits(n_tokens, MAX_SEQUENCES - 1)
 
     @property
     def max_tokens(self) -> int:
