@@ -110,7 +110,7 @@ def test_a_plug_in_that_cannot_be_used_leaves_a_working_embedder_and_one_line(
 def test_what_fails_in_the_plug_in_is_computed_without_it(what: str, tmp_path: Path) -> None:
     run("", tmp_path)  # the self-check's answer is kept
     before = (
-        f"from qsift.engine.llama import accelerator; accelerator.load()._plug_in.qsift_accel_fail({what.encode()!r})"
+        f"from qsift.engine.llama import accelerator; accelerator.load().handle.qsift_accel_fail({what.encode()!r})"
     )
     printed, logged = run(before, tmp_path)
     assert printed == ["off None", "int8 int8" if what == "a product" else "int8 None", "same"]

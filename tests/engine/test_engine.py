@@ -6,7 +6,9 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +164,32 @@ def test_scores_come_from_the_vocabulary_where_a_file_has_no_head(gguf: Gguf, tm
         assert reranker.file.score_source == "logits"
         assert np.allclose(reranker.predict(pairs), scores, atol=5e-3)
         assert np.allclose([reranker.predict([pair])[0] for pair in pairs[:6]], scores[:6], atol=5e-3)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted as Linux lists them")
+@pytest.mark.parametrize("accel", ["off", "auto"])
+def test_no_call_leaves_threads_behind(gguf: Gguf, accel: Accel) -> None:
+    # Those of a thread that loaded a model would halve the speed of another one that computes with it.
+    with Embedder.load(gguf("embed"), options=EngineOptions(threads=2, accel=accel)) as embedder:
+
+        def calls() -> None:
+            before = n_threads()
+            embedder.encode_document(SENTENCES)
+            wait_until(lambda: n_threads() <= before)
+
+        def n_threads() -> int:
+            return len(list(Path("/proc/self/task").iterdir()))
+
+        calls()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(calls).result()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_calls_from_several_threads_agree(embedder: Embedder) -> None:

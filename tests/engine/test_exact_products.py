@@ -63,7 +63,7 @@ def quantised(weight: Floats, type_name: str) -> NDArray[np.uint8]:
 def ours(packed: NDArray[np.uint8], type_name: str, rows: Floats, *, threads: int = 2) -> Floats:
     """Returns rows × the weight, transposed, by the accelerator."""
     out = np.full((len(rows), len(packed)), np.nan, np.float32)
-    function = load()._plug_in.qsift_accel_multiply
+    function = load().handle.qsift_accel_multiply
     function.restype = ctypes.c_bool
     sizes = [ctypes.c_int64, ctypes.c_int64]
     function.argtypes = [

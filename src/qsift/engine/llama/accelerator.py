@@ -49,12 +49,13 @@ class Accelerator:
         kernels: what the plug-in's own kernels use of the CPU, such as "AVX512_VNNI".
         onednn: oneDNN's version.
         instruction_set: what oneDNN uses of the CPU, such as "AVX512_BF16".
+        handle: its functions.
     """
 
     kernels: str
     onednn: str
     instruction_set: str
-    _plug_in: Any
+    handle: Any
     _buffer_types: tuple[int, ...]
 
     @property
@@ -84,18 +85,18 @@ class Accelerator:
     @property
     def packed_bytes(self) -> int:
         """Bytes of the packed weights of all models in memory."""
-        return int(self._plug_in.qsift_accel_packed_bytes())
+        return int(self.handle.qsift_accel_packed_bytes())
 
     def error(self) -> str:
         """Returns why the last load or product on this thread failed and forgets it; "" if none did."""
-        return str(self._plug_in.qsift_accel_error().decode("utf-8", "replace"))
+        return str(self.handle.qsift_accel_error().decode("utf-8", "replace"))
 
     def read_logits(self, are_read: bool) -> None:
         """Tells whether the contexts that this thread makes and runs from now on read the vocabulary's logits.
 
         llama.cpp computes them for each output of an embedding context as well; the plug-in leaves them out there.
         """
-        self._plug_in.qsift_accel_read_logits(are_read)
+        self.handle.qsift_accel_read_logits(are_read)
 
     @cached_property
     def _overrides(self) -> dict[Mode, Any]:

@@ -17,6 +17,7 @@ from .accelerator import Mode
 from .context import CELLS_STEP, FIRST_CELLS, MAX_SEQUENCES, Context, batch_tokens
 from .library import LlamaTokenizer
 from .rows import reader
+from .threads import computing
 from qsift.engine.batching import Limits, plan
 from qsift.engine.llama import accelerator
 from qsift.engine.protocol import EngineOptions, OnProgress, TokenIds
@@ -49,7 +50,8 @@ class LlamaEngine:
         self._context: Context | None = None
         self._stepping: Context | None = None
         self._stepper: LlamaStepper | None = None
-        self._model, self.accel = accelerator.load_model(file, options, extra_buffers=extra_buffers, mode=accel)
+        with computing(accel):
+            self._model, self.accel = accelerator.load_model(file, options, extra_buffers=extra_buffers, mode=accel)
         n_tokens = batch_tokens(options, self.accel)
         self._file, self._options = file, replace(options, batch_tokens=n_tokens)
         self.tokenizer = LlamaTokenizer(self._model)
@@ -73,7 +75,7 @@ class LlamaEngine:
         groups = plan(sequences, self._limits, stems=stems, share_prefixes=self._options.share_prefixes)
         lengths = [len(ids) for ids in sequences]
         cells = max((group.cells(lengths) for group in groups), default=0)
-        with self._lock:
+        with self._lock, computing(self.accel):
             for parts, batch in [(g.parts(sequences[b[0]]), b) for g in groups for b in g.batches]:
                 rows[list(batch)] = self._run(cells, parts, [sequences[i] for i in batch])
                 self._mend(rows, sequences, batch)
@@ -124,7 +126,7 @@ class LlamaEngine:
     def _step(self, stepper: LlamaStepper, n_tokens: int) -> tuple[int, NDArray[np.float32] | None]:
         """Decodes more of a stepper's sequence; returns how many of its tokens are done, and the row after the last."""
         ids = stepper.sequence
-        with self._lock:
+        with self._lock, computing(self.accel):
             self._model.check_open()
             if stepper is not self._stepper:
                 raise EngineError("Another long text took the place of this one. Begin it anew.")
