@@ -1,14 +1,14 @@
 """Builds llama.cpp from .gpu/, without a network and without pip: `python benchmarks/gpu/build.py`.
 
-It fills a folder that is all PYTHONPATH needs: llama-cpp-python with its shared library for this GPU, the wheels that
-`pack.py` brought, and qsift. It needs cmake, ninja, a C++ compiler and, unless --cpu is given, nvcc.
+It fills a folder that is all PYTHONPATH needs: llama-cpp-python with its shared libraries, the wheels that `pack.py`
+brought, and qsift. Building needs cmake, ninja, a C++ compiler and, unless --cpu is given, nvcc; where a run with
+--pack on another machine left its libraries in .gpu/, they are taken instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -20,28 +20,42 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".gpu"
+PACKED = FOLDER / "libraries.tar.xz"
 LIBRARIES = ("llama", "ggml", "ggml-base", "ggml-cpu", "ggml-cuda")
+CUDA = ("cudart", "cublas", "cublasLt")
 
 
 def main() -> None:
-    """Builds and installs; ends with 1 where neither the source nor a packed library will do."""
+    """Builds and installs; ends with 1 where it does not compile, or not in time."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--site", type=Path, default=FOLDER / "site", help="the folder for PYTHONPATH")
     parser.add_argument("--build", type=Path, default=FOLDER / "build", help="cmake's folder; a second run goes on")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--architecture", default="90", help="of the GPU, as cmake names it; 90 is a Hopper")
     parser.add_argument("--cpu", action="store_true", help="without CUDA")
-    parser.add_argument("--libraries", type=Path, help="a folder of built libraries, for when building fails")
+    parser.add_argument("--pack", action="store_true", help="for another machine, of an AVX2 CPU: pack what is built")
     parser.add_argument("--seconds", type=float, default=540, help="when building counts as failed")
     options = parser.parse_args()
     install_python(options.site)
-    try:
-        build(options)
-    except (OSError, subprocess.SubprocessError) as error:
-        print(f"building failed: {error}", flush=True)
-        if options.libraries is None:
+    target = options.site / "llama_cpp" / "lib"
+    target.mkdir(exist_ok=True)
+    if PACKED.exists() and not options.pack:
+        with tarfile.open(PACKED) as archive:
+            archive.extractall(target, filter="data")
+    else:
+        try:
+            build(options)
+        except (OSError, subprocess.SubprocessError) as error:
+            print(f"building failed: {error}", flush=True)
             raise SystemExit(1) from None
-        copy_libraries(options.libraries, options.site)
+        copy_libraries(options.build / "bin", target)
+    if options.pack:
+        with tarfile.open(PACKED, "w:xz", preset=6) as archive:
+            for path in sorted(path for name in LIBRARIES for path in target.glob(f"lib{name}.so*")):
+                archive.add(path, path.name)
+        print(f"{PACKED.stat().st_size / 1e6:.1f} MB packed")
+        return
+    link_cuda(target)
     check = "from llama_cpp import llama_cpp as lib; print(lib.llama_supports_gpu_offload(), lib._base_path)"
     subprocess.run([sys.executable, "-c", check], env={**os.environ, "PYTHONPATH": str(options.site)}, check=True)
 
@@ -83,7 +97,7 @@ def build(options: argparse.Namespace) -> None:
     environment = {**os.environ, "PATH": os.pathsep.join(paths)}
     settings = {
         "CMAKE_BUILD_TYPE": "Release",
-        "GGML_NATIVE": "ON",
+        "GGML_NATIVE": "OFF" if options.pack else "ON",
         # C++'s own library, where a toolchain links it statically, must not be offered to the other libraries.
         "CMAKE_SHARED_LINKER_FLAGS": "-Wl,--exclude-libs,ALL",
         "LLAVA_BUILD": "OFF",
@@ -98,7 +112,7 @@ def build(options: argparse.Namespace) -> None:
             "GGML_CUDA": "ON",
             "GGML_CUDA_NCCL": "OFF",
             "GGML_CUDA_NO_VMM": "ON",  # so that nothing has to be linked with the driver
-            "GGML_CUDA_COMPRESSION_MODE": "none",
+            "GGML_CUDA_COMPRESSION_MODE": "size" if options.pack else "none",
             "CMAKE_CUDA_ARCHITECTURES": options.architecture,
         }
     flags = [f"-D{name}={value}" for name, value in settings.items()]
@@ -106,8 +120,6 @@ def build(options: argparse.Namespace) -> None:
     _run(["cmake", "-G", "Ninja", "-S", str(source), "-B", str(options.build), *flags], options.seconds, environment)
     left = options.seconds - (time.monotonic() - start)
     _run(["cmake", "--build", str(options.build), "-j", str(options.jobs)], left, environment)
-    copy_libraries(options.build / "bin", options.site)
-    link_cuda(options.build, options.site)
     print(f"built in {time.monotonic() - start:.0f} s with {options.jobs} jobs", flush=True)
     print_slowest(options.build / ".ninja_log")
 
@@ -125,23 +137,20 @@ def _run(command: list[str], seconds: float, environment: dict[str, str]) -> Non
         raise subprocess.CalledProcessError(code, command[:3])
 
 
-def copy_libraries(built: Path, site: Path) -> None:
+def copy_libraries(built: Path, target: Path) -> None:
     """Copies the libraries, under the names that they look for one another by."""
-    target = site / "llama_cpp" / "lib"
-    target.mkdir(exist_ok=True)
     for name in LIBRARIES:
         for path in built.glob(f"lib{name}.so*"):
             (target / path.name).unlink(missing_ok=True)
             shutil.copy2(path, target / path.name, follow_symlinks=False)
 
 
-def link_cuda(build: Path, site: Path) -> None:
+def link_cuda(target: Path) -> None:
     """Puts CUDA's own libraries beside ours, which look there: no loader need know where the toolkit lies."""
-    cache = (build / "CMakeCache.txt").read_text()
-    for found in re.findall(r"^CUDA_(?:cudart|cublas|cublasLt)_LIBRARY:FILEPATH=(/.+)$", cache, re.M):
-        stem = Path(found).name
-        for path in Path(found).parent.glob(f"{stem}.[0-9]*"):
-            (place := site / "llama_cpp" / "lib" / path.name).unlink(missing_ok=True)
+    toolkit = Path(os.environ.get("CUDA_PATH", "/usr/local/cuda"))
+    for name in CUDA:
+        for path in (toolkit / "lib64").glob(f"lib{name}.so.[0-9]*"):
+            (place := target / path.name).unlink(missing_ok=True)
             place.symlink_to(path.resolve())
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -92,6 +93,8 @@ class _Telling(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
+        if record.levelno >= logging.WARNING:  # at once: what llama.cpp says last may be why it ends the process
+            print(line, file=sys.stderr, flush=True)
         if TELLING.search(line) or record.levelno >= logging.WARNING:
             self.lines.append(line[:200])
 
