@@ -147,6 +147,22 @@ EXPORT bool qsift_accel_multiply(int type, const void * weight, int64_t n, int64
     return true;
 }
 
+// Computes the attention of q (queries, heads, width), float32, over k and v (cells, kv_heads, width), float16, with a mask
+// (queries, cells), float16, or none, in float32 or bfloat16: so that tests see it alone. False where the CPU has no kernel.
+EXPORT bool qsift_accel_attend(bool bf16, const float * q, const void * k, const void * v, const void * mask, float * out, int64_t queries,
+                               int64_t cells, int64_t heads, int64_t kv_heads, int64_t width, float scale, int n_threads) {
+    const auto attend = bf16 ? qsift::kernels().attend_bf16 : qsift::kernels().attend;
+    if (!attend) {
+        return false;
+    }
+    const auto rows = [&](const void * data, int64_t count, size_t size) {
+        return qsift::Heads{static_cast<const char *>(data), size * static_cast<size_t>(count * width), size * static_cast<size_t>(width)};
+    };
+    attend({rows(q, heads, 4), rows(k, kv_heads, 2), rows(v, kv_heads, 2), static_cast<const char *>(mask), 2 * static_cast<size_t>(cells),
+            out, queries, cells, heads, kv_heads, width, scale}, n_threads);
+    return true;
+}
+
 // Tells whether contexts that this thread makes and runs from now on read the vocabulary's logits; true at first.
 EXPORT void qsift_accel_read_logits(bool are_read) { qsift::logits_are_read = are_read; }
 

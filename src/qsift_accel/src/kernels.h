@@ -77,6 +77,12 @@ QSIFT_KERNELS(avx512)
 QSIFT_VNNI_KERNELS(avx2_vnni)
 QSIFT_VNNI_KERNELS(avx512_vnni)
 
+// Those that need AMX's bfloat16.
+namespace amx_bf16 {
+bool is_allowed(); // asks the system to let this process use AMX
+void attend(const Attention & work, int n_threads);
+}
+
 struct Kernels {
     // Multiplies each block of the row with the Hadamard matrix over the root of its size, in place. The matrix is
     // orthogonal and its own inverse, so a product of two rows that are both rotated is the product of the rows;
@@ -98,6 +104,9 @@ struct Kernels {
 
     // Computes the attention; all sums in float32. A query that sees no cell gets zeros.
     void (*attend)(const Attention & work, int n_threads);
+
+    // The same with both products in bfloat16, of a width that is a multiple of 32; null where the CPU has no AMX.
+    void (*attend_bf16)(const Attention & work, int n_threads);
 
     // The two are null where the CPU has no VNNI.
     //

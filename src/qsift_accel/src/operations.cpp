@@ -18,14 +18,17 @@ bool supports_product(const ggml_tensor * op) {
     return input->type == GGML_TYPE_F32 && input->nb[0] == sizeof(float) && input->ne[2] == 1 && input->ne[3] == 1 && ggml_is_contiguous(op);
 }
 
-// Attention and norms are ours where what they work on comes from one of our products. This device is in every context
-// of the process, so that is what tells a model that was packed from another one, which stays with ggml as a whole.
-bool follows_product(const ggml_tensor * op) {
+// Returns the product that what an operation works on comes from, null where it is none of ours. Attention and norms are
+// ours where there is one. This device is in every context of the process, so that is what tells a model that was packed
+// from another one, which stays with ggml as a whole.
+const ggml_tensor * product_before(const ggml_tensor * op) {
     while (op && op->op != GGML_OP_MUL_MAT) {
         op = op->src[0];
     }
-    return op && is_product(op);
+    return op && is_product(op) ? op : nullptr;
 }
+
+Mode mode_of(const ggml_tensor * product) { return *static_cast<const Mode *>(product->src[0]->buffer->buft->context); }
 
 bool supports_norm(const ggml_tensor * op) {
     const ggml_tensor * input = op->src[0];
@@ -56,7 +59,7 @@ struct Taken {
 
 void multiply(Runners & runners, const ggml_tensor * node, Taken & taken) {
     const ggml_tensor *weight = node->src[0], *input = node->src[1];
-    const Mode mode = *static_cast<const Mode *>(weight->buffer->buft->context);
+    const Mode mode = mode_of(node);
     const Format * format = mode == Mode::exact ? format_of(weight->type) : nullptr;
     const float * rows = static_cast<const float *>(input->data);
     float * out = static_cast<float *>(node->data);
@@ -83,9 +86,10 @@ void attend(int n_threads, const ggml_tensor * node) {
     const auto heads = [](const ggml_tensor * t) { return Heads{static_cast<const char *>(t->data), t->nb[1], t->nb[2]}; };
     float scale;
     std::memcpy(&scale, node->op_params, sizeof scale);
-    kernels().attend({heads(q), heads(k), heads(v), mask ? static_cast<const char *>(mask->data) : nullptr,
-                      mask ? mask->nb[1] : 0, static_cast<float *>(node->data), q->ne[1], k->ne[1], q->ne[2],
-                      k->ne[2], q->ne[0], scale}, n_threads);
+    const bool bf16 = mode_of(product_before(node)) != Mode::exact && kernels().attend_bf16 && q->ne[0] % 32 == 0;
+    (bf16 ? kernels().attend_bf16 : kernels().attend)(
+        {heads(q), heads(k), heads(v), mask ? static_cast<const char *>(mask->data) : nullptr, mask ? mask->nb[1] : 0,
+         static_cast<float *>(node->data), q->ne[1], k->ne[1], q->ne[2], k->ne[2], q->ne[0], scale}, n_threads);
 }
 
 // RMS_NORM, with the MUL that follows it or without.
@@ -116,16 +120,16 @@ void weigh(const ggml_tensor * node) {
 thread_local bool logits_are_read = true;
 
 bool is_unread_head(const ggml_tensor * op) {
-    return !logits_are_read && op->op == GGML_OP_MUL_MAT && std::strcmp(op->name, "result_output") == 0 && follows_product(op->src[1]);
+    return !logits_are_read && op->op == GGML_OP_MUL_MAT && std::strcmp(op->name, "result_output") == 0 && product_before(op->src[1]);
 }
 
 bool supports(const ggml_tensor * op) {
     switch (op->op) {
         case GGML_OP_NONE: return true; // a weight itself
         case GGML_OP_MUL_MAT: return is_unread_head(op) || (is_product(op) && supports_product(op));
-        case GGML_OP_FLASH_ATTN_EXT: return follows_product(op) && supports_attention(op);
-        case GGML_OP_RMS_NORM: return follows_product(op) && supports_norm(op);
-        case GGML_OP_MUL: return follows_product(op) && supports_weights(op);
+        case GGML_OP_FLASH_ATTN_EXT: return product_before(op) && supports_attention(op);
+        case GGML_OP_RMS_NORM: return product_before(op) && supports_norm(op);
+        case GGML_OP_MUL: return product_before(op) && supports_weights(op);
         default: return false;
     }
 }

@@ -35,6 +35,6 @@ def _pauses(with_plug_in: bool) -> list[Any]:
     """Returns the function of each OpenMP in use: the plug-in's may be another copy than llama.cpp's."""
     handles = [library()._lib, *([accelerator.load().handle] if with_plug_in else [])]
     found = [pause for handle in handles if (pause := getattr(handle, "omp_pause_resource_all", None))]
-    addresses = {ctypes.cast(pause, ctypes.c_void_p).value for pause in found}
+    addresses = {ctypes.cast(pause, ctypes.c_void_p).value or 0 for pause in found}
     # It keeps the interpreter's lock: getting that back from a busy thread takes longer than the call.
     return [ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int)(address) for address in addresses]
