@@ -17,7 +17,7 @@ import qsift
 PUBLIC = {
     "qsift": """
         Candidate ConversionError Document DocumentError DownloadError Embedder Engine EngineError EngineMemoryError
-        EngineOptions Filter Hit IndexChanges IndexInfo IndexOptions InputTooLongError MissingExtraError ModelFile
+        EngineOptions Filter Hit IndexChanges IndexInfo IndexOptions IndexedSource InputTooLongError MissingExtraError ModelFile
         ModelFileError ModelSpec NonFiniteError Passage PassageList QsiftError QUERY_INSTRUCTION RERANK_TEMPLATES
         Reranker SPECS SearchHit SearchIndex SearchIndexError SearchPipeline Section Splitter UnknownModelError
         UploadError find_documents similarity __version__
