@@ -17,10 +17,10 @@ import qsift
 PUBLIC = {
     "qsift": """
         Candidate ConversionError Document DocumentError DownloadError Embedder Engine EngineError EngineMemoryError
-        EngineOptions Filter Hit IndexChanges IndexInfo IndexOptions IndexedSource InputTooLongError MissingExtraError ModelFile
-        ModelFileError ModelSpec NonFiniteError Passage PassageList QsiftError QUERY_INSTRUCTION RERANK_TEMPLATES
-        Reranker SPECS SearchHit SearchIndex SearchIndexError SearchPipeline Section Splitter UnknownModelError
-        UploadError find_documents similarity __version__
+        EngineOptions Filter Hit IndexChanges IndexInfo IndexOptions IndexedSource InputTooLongError MissingExtraError
+        ModelFile ModelFileError ModelSpec NonFiniteError Passage PassageList QsiftError QUERY_INSTRUCTION
+        RERANK_TEMPLATES Reranker SPECS SearchHit SearchIndex SearchIndexError SearchPipeline Section Splitter
+        UnknownModelError UploadError find_documents similarity __version__
     """,
     "qsift.convert": "QUANTS convert",
     "qsift.hub": "open_model pull remove",
@@ -28,6 +28,7 @@ PUBLIC = {
     "qsift.integrations.lancedb": "QsiftEmbeddingFunction QsiftReranker",
     "qsift.integrations.langchain": "QsiftCrossEncoder QsiftEmbeddings QsiftRerank",
     "qsift.integrations.llama_index": "QsiftEmbedding QsiftRerank",
+    "qsift.integrations.mcp": "create_server serve_http serve_stdio",
     "qsift.integrations.mteb": "QsiftCrossEncoder QsiftEncoder",
     "qsift.integrations.ray": "embed embed_files rerank rerank_files",
     "qsift.integrations.sentence_transformers": "QsiftSentenceTransformer",
