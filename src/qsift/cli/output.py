@@ -137,6 +137,13 @@ def print_found(hits: Sequence[Mapping[str, Any]]) -> None:
             click.echo("     " + "".join(c if c.isprintable() or c == chr(9) else " " for c in line))
 
 
+def print_places(hits: Sequence[Mapping[str, Any]]) -> None:
+    """Prints passages as grep prints lines: path, first line and the text on one line, without control characters."""
+    for hit in hits:
+        text = "".join(c if c.isprintable() else " " for c in hit["text"])
+        click.echo(f"{hit['source']}:{hit['line']}:{' '.join(text.split())}")
+
+
 def print_json(value: Any) -> None:
     """Prints one object on one line of stdout."""
     click.echo(_to_json(value))
