@@ -9,6 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from .completion import index_paths, model_names
 from .console import tell
 from .options import engine, engine_options
 from qsift.embedder import Embedder
@@ -17,15 +18,25 @@ from qsift.search import SearchIndex
 
 
 @click.command()
-@click.argument("indices", nargs=-1, required=True, type=click.Path(path_type=str), metavar="INDEX…")
+@click.argument(
+    "indices", nargs=-1, required=True, type=click.Path(path_type=str), metavar="INDEX…", shell_complete=index_paths
+)
 @click.option(
     "--embedding",
     default="demo-embedding",
     show_default=True,
     metavar="MODEL",
+    shell_complete=model_names("embed"),
     help="What the indices were made with: a .gguf file or a name.",
 )
-@click.option("--reranker", default="demo-reranker", show_default=True, metavar="MODEL", help="A .gguf file or a name.")
+@click.option(
+    "--reranker",
+    default="demo-reranker",
+    show_default=True,
+    metavar="MODEL",
+    shell_complete=model_names("rerank"),
+    help="A .gguf file or a name.",
+)
 @click.option("--no-reranker", is_flag=True, help="Search with the first stage alone, and offer no tool to rerank.")
 @click.option("--embed", is_flag=True, help="Offer a tool that gives vectors, too.")
 @click.option(

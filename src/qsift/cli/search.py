@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import click
 
+from .completion import index_paths, model_names
 from .console import tell
 from .options import all_of, as_json_option, engine, engine_options, shows_progress, stderr_options
 from .output import print_facts, print_found, print_json, print_places
@@ -20,9 +21,14 @@ from qsift.search import ORDERS, Filter, IndexChanges, Mode, PassageList, Search
 
 _PATH = click.Path(path_type=str)
 _embedding = click.option(
-    "--embedding", default="demo-embedding", show_default=True, metavar="MODEL", help="A .gguf file or a name."
+    "--embedding",
+    default="demo-embedding",
+    show_default=True,
+    metavar="MODEL",
+    shell_complete=model_names("embed"),
+    help="A .gguf file or a name.",
 )
-_index = click.argument("index", metavar="INDEX", type=_PATH)
+_index = click.argument("index", metavar="INDEX", type=_PATH, shell_complete=index_paths)
 _from_paths = all_of(
     _index,
     click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH…"),
@@ -41,9 +47,18 @@ _filters = all_of(
 @click.command()
 @click.argument("question")
 @click.argument("paths", nargs=-1, type=_PATH, metavar="[PATH]…")
-@click.option("--index", "index_path", type=_PATH, help="Search this index instead of paths.")
+@click.option(
+    "--index", "index_path", type=_PATH, shell_complete=index_paths, help="Search this index instead of paths."
+)
 @_embedding
-@click.option("--reranker", default="demo-reranker", show_default=True, metavar="MODEL", help="A .gguf file or a name.")
+@click.option(
+    "--reranker",
+    default="demo-reranker",
+    show_default=True,
+    metavar="MODEL",
+    shell_complete=model_names("rerank"),
+    help="A .gguf file or a name.",
+)
 @click.option("--no-reranker", is_flag=True, help="Print what the first stage finds.")
 @click.option("--top-k", type=click.IntRange(1), default=10, show_default=True, help="Passages to print.")
 @click.option("--candidates", type=click.IntRange(1), default=50, show_default=True, help="Passages to rerank.")
