@@ -33,7 +33,16 @@ from .errors import (
 )
 from .models import QUERY_INSTRUCTION, RERANK_TEMPLATES, SPECS, ModelFile, ModelSpec
 from .reranker import Hit, Reranker
-from .text import similarity
+from .text import (
+    Duplicates,
+    Neighbours,
+    Pairs,
+    community_detection,
+    near_duplicates,
+    paraphrase_mining,
+    semantic_search,
+    similarity,
+)
 
 if TYPE_CHECKING:
     from .documents import Document, Passage, Section, Splitter, find_documents
@@ -61,6 +70,7 @@ __all__ = [
     "Document",
     "DocumentError",
     "DownloadError",
+    "Duplicates",
     "Embedder",
     "Engine",
     "EngineError",
@@ -77,7 +87,9 @@ __all__ = [
     "ModelFile",
     "ModelFileError",
     "ModelSpec",
+    "Neighbours",
     "NonFiniteError",
+    "Pairs",
     "Passage",
     "PassageList",
     "QsiftError",
@@ -90,7 +102,11 @@ __all__ = [
     "Splitter",
     "UnknownModelError",
     "UploadError",
+    "community_detection",
     "find_documents",
+    "near_duplicates",
+    "paraphrase_mining",
+    "semantic_search",
     "similarity",
 ]
 
