@@ -19,6 +19,7 @@ COMMANDS = {
         name: name
         for name in ("bench", "completion", "convert", "doctor", "embed", "mcp", "rerank", "search", "serve", "verify")
     },
+    **dict.fromkeys(("cluster", "dedup", "similarity"), "similarity"),
     **{"index": "search", "info": "models", "models": "models", "pull": "models", "rm": "models"},
 }
 """The file of each command, which is loaded when the command is asked for: no command waits for another's."""
