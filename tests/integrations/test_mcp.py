@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -225,6 +226,29 @@ def test_only_what_the_server_was_made_for_is_offered(folder: Path, models: tupl
                     client, "embed", {"texts": ["a"], "truncate_dim": 4}
                 )
                 assert "pass truncate=True" in await refusal(client, "embed", {"texts": ["a 1 b 2 " * 1_000]})
+
+    anyio.run(session)
+
+
+def test_an_index_is_searched_as_it_is_now_and_one_that_is_gone_ends_nothing(
+    tmp_path: Path, models: tuple[Embedder, Reranker]
+) -> None:
+    async def session() -> None:
+        with (
+            SearchIndex.open(tmp_path / "index", models[0]) as writer,
+            SearchIndex.open(writer.path, models[0]) as index,
+        ):
+            async with Client(create_server({"notes": index}, *models, candidates=1)) as client:
+                assert (await client.call_tool("list_sources")).structured_content["total"] == 0
+                writer.add(Document.of_text(text, source) for source, text in TEXTS.items())
+                assert (await client.call_tool("list_sources")).structured_content["total"] == len(TEXTS)
+                found = await client.call_tool("search", {"question": "image viewer"})
+                assert [one["source"] for one in found.structured_content["passages"]] == ["notes/viewer.txt"]
+                shutil.rmtree(writer.path)
+                for tool, arguments in (("search", {"question": "a"}), ("list_sources", {})):
+                    assert writer.path in await refusal(client, tool, arguments)
+                result = await client.call_tool("rerank", {"query": "a", "documents": ["a"]})
+                assert not result.is_error
 
     anyio.run(session)
 

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from .completion import index_paths, model_names
 from .console import tell
-from .options import engine, engine_options
+from .options import engine, engine_options, quiet_option
 from qsift.embedder import Embedder
 from qsift.reranker import Reranker
 from qsift.search import SearchIndex
@@ -37,14 +37,15 @@ from qsift.search import SearchIndex
     shell_complete=model_names("rerank"),
     help="A .gguf file or a name.",
 )
+@click.option("--candidates", type=click.IntRange(1), default=50, show_default=True, help="Passages to rerank.")
 @click.option("--no-reranker", is_flag=True, help="Search with the first stage alone, and offer no tool to rerank.")
 @click.option("--embed", is_flag=True, help="Offer a tool that gives vectors, too.")
 @click.option(
     "--http", is_flag=True, help="Serve streamable HTTP on this machine instead of standard input and output."
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="0 takes a free one.")
-@click.option("--quiet", "-q", is_flag=True, help="Nothing on stderr but errors.")
 @engine_options
+@quiet_option
 def mcp(indices: tuple[str, ...], **options: Any) -> None:
     """Let agents and editors search INDEXes, over the Model Context Protocol.
 
@@ -64,7 +65,7 @@ def mcp(indices: tuple[str, ...], **options: Any) -> None:
         reranker = None
         if not options["no_reranker"]:
             reranker = stack.enter_context(Reranker.load(options["reranker"], options=engine(options)))
-        server = create_server(opened, embedder, reranker, embed=options["embed"])
+        server = create_server(opened, embedder, reranker, candidates=options["candidates"], embed=options["embed"])
         if options["http"]:
             serve_http(server, options["port"], on_ready=None if options["quiet"] else _tell_address)
         else:

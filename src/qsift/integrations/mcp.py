@@ -23,7 +23,7 @@ from qsift.documents import Kind, Passage
 from qsift.embedder import Embedder
 from qsift.errors import MissingExtraError, QsiftError
 from qsift.reranker import Reranker
-from qsift.search import Filter, IndexedSource, SearchIndex, SearchPipeline
+from qsift.search import CANDIDATES, Filter, IndexedSource, SearchIndex, SearchPipeline
 
 try:
     import anyio
@@ -148,6 +148,7 @@ def create_server(
     embedder: Embedder,
     reranker: Reranker | None = None,
     *,
+    candidates: int = CANDIDATES,
     embed: bool = False,
 ) -> MCPServer[Any]:
     """Returns an MCP server; the caller closes models and indices.
@@ -156,9 +157,10 @@ def create_server(
         indices: what may be searched, by the names that clients use.
         embedder: the model that the indices were made with.
         reranker: the second stage of searches, and the tool `rerank`; None leaves both out.
+        candidates: passages that the first stage finds for the reranker; fewer make a search quicker.
         embed: whether to offer the tool `embed`.
     """
-    tools = _Tools(indices, embedder, reranker)
+    tools = _Tools(indices, embedder, reranker, candidates)
     offered = [tools.search, tools.read_passage, tools.list_sources]
     offered += [tools.rerank] if reranker else []
     offered += [tools.embed] if embed else []
@@ -232,8 +234,10 @@ def _in_turn(method: Callable[..., T]) -> Callable[..., Awaitable[T]]:
 class _Tools:
     """The tools; their docstrings are what agents read."""
 
-    def __init__(self, indices: Mapping[str, SearchIndex], embedder: Embedder, reranker: Reranker | None) -> None:
-        self._indices, self._embedder, self._reranker = indices, embedder, reranker
+    def __init__(
+        self, indices: Mapping[str, SearchIndex], embedder: Embedder, reranker: Reranker | None, candidates: int
+    ) -> None:
+        self._indices, self._embedder, self._reranker, self._candidates = indices, embedder, reranker, candidates
         self.turn = anyio.CapacityLimiter(1)
 
     @_in_turn
@@ -256,7 +260,7 @@ class _Tools:
         name, opened = self._index(index)
         where = Filter(glob, tuple(kinds or ()), _seconds(modified_after), _seconds(modified_before))
         hits = SearchPipeline(self._embedder, self._reranker, opened).search(
-            question, top_k=top_k, min_score=min_score, where=where
+            question, top_k=top_k, candidates=self._candidates, min_score=min_score, where=where
         )
         return SearchResult(name, [FoundPassage(*_cited(hit.passage), hit.score, hit.similarity) for hit in hits])
 
