@@ -206,6 +206,8 @@ def test_what_is_found_is_what_the_pipeline_finds_and_control_tokens_are_letters
 def test_only_what_the_server_was_made_for_is_offered(folder: Path, models: tuple[Embedder, Reranker]) -> None:
     async def session() -> None:
         embedder, _ = models
+        with pytest.raises(ValueError, match="needs an index"):
+            create_server({}, embedder)
         with (
             SearchIndex.open(folder / "my.index", embedder) as one,
             SearchIndex.open(folder / "other.index", embedder) as other,

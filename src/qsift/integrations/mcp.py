@@ -159,7 +159,12 @@ def create_server(
         reranker: the second stage of searches, and the tool `rerank`; None leaves both out.
         candidates: passages that the first stage finds for the reranker; fewer make a search quicker.
         embed: whether to offer the tool `embed`.
+
+    Raises:
+        ValueError: no index.
     """
+    if not indices:
+        raise ValueError("A server needs an index, and none was given. Pass {name: SearchIndex.open(…)}.")
     tools = _Tools(indices, embedder, reranker, candidates)
     offered = [tools.search, tools.read_passage, tools.list_sources]
     offered += [tools.rerank] if reranker else []

@@ -1,4 +1,5 @@
-"""What embedding and reranking share: prompts to token ids, ids through an engine, rows to vectors.
+"""What embedding and reranking share: prompts to token ids, ids through an engine, rows to vectors,
+vectors beside vectors.
 
 This room drives an engine through its seam, and knows no llama.cpp and reads no files.
 """
