@@ -1,5 +1,4 @@
-"""What embedding and reranking share: prompts to token ids, ids through an engine, rows to vectors,
-vectors beside vectors.
+"""What embedding and reranking share: prompts to token ids, ids through an engine, rows to vectors, vectors compared.
 
 This room drives an engine through its seam, and knows no llama.cpp and reads no files.
 """
