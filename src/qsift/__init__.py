@@ -33,7 +33,16 @@ from .errors import (
 )
 from .models import QUERY_INSTRUCTION, RERANK_TEMPLATES, SPECS, ModelFile, ModelSpec
 from .reranker import Hit, Reranker
-from .text import similarity
+from .text import (
+    Duplicates,
+    Neighbours,
+    Pairs,
+    community_detection,
+    near_duplicates,
+    paraphrase_mining,
+    semantic_search,
+    similarity,
+)
 
 if TYPE_CHECKING:
     from .documents import Document, Passage, Section, Splitter, find_documents
@@ -41,6 +50,7 @@ if TYPE_CHECKING:
         Candidate,
         Filter,
         IndexChanges,
+        IndexedSource,
         IndexInfo,
         IndexOptions,
         PassageList,
@@ -60,6 +70,7 @@ __all__ = [
     "Document",
     "DocumentError",
     "DownloadError",
+    "Duplicates",
     "Embedder",
     "Engine",
     "EngineError",
@@ -70,12 +81,15 @@ __all__ = [
     "IndexChanges",
     "IndexInfo",
     "IndexOptions",
+    "IndexedSource",
     "InputTooLongError",
     "MissingExtraError",
     "ModelFile",
     "ModelFileError",
     "ModelSpec",
+    "Neighbours",
     "NonFiniteError",
+    "Pairs",
     "Passage",
     "PassageList",
     "QsiftError",
@@ -88,13 +102,18 @@ __all__ = [
     "Splitter",
     "UnknownModelError",
     "UploadError",
+    "community_detection",
     "find_documents",
+    "near_duplicates",
+    "paraphrase_mining",
+    "semantic_search",
     "similarity",
 ]
 
 _HOMES = {
     "documents": "Document Passage Section Splitter find_documents",
-    "search": "Candidate Filter IndexChanges IndexInfo IndexOptions PassageList SearchHit SearchIndex SearchPipeline",
+    "search": "Candidate Filter IndexChanges IndexInfo IndexOptions IndexedSource PassageList SearchHit SearchIndex "
+    "SearchPipeline",
 }
 
 

@@ -286,6 +286,17 @@ def test_an_argument_that_is_also_a_file_gets_a_note(embedding: Path, checkpoint
     assert qsift("embed", embedding, path, "--quiet").err == ""
 
 
+def test_a_single_argument_that_looks_like_a_file_that_is_not_there_gets_a_note(embedding: Path):
+    for argument in ("notes.txt", "Notes.MD", "./notes", "sub/notes"):
+        done = qsift("embed", embedding, argument)
+        note = f"Note: there is no file {argument!r}, so it is taken as a text. Files are read with --file PATH.\n"
+        assert (done.code, len(done.out.splitlines()), done.err) == (0, 1, note)
+    assert qsift("embed", embedding, "notes.txt", "--quiet").err == ""
+    assert qsift("embed", embedding, "notes.txt", "another text").err == ""
+    for text in ("one or two/three", "etc.", "https://example.org/notes.txt", "v1.5", "nul\\0" * 100):
+        assert qsift("embed", embedding, text).err == ""
+
+
 # rerank
 
 
@@ -389,6 +400,8 @@ def test_a_quant_that_does_not_exist_is_wrong_usage(checkpoint: Path, tmp_path: 
 def test_errors_of_the_model_exit_with_1_in_the_words_of_the_command_line(embedding: Path, reranking: Path):
     for arguments, sentence in (
         (("embed", "missing.gguf", "a"), "no such file"),
+        (("info", "/nope"), "'/nope': There is no such file or folder"),
+        (("embed", "./nope:q4_k_m", "a"), "'./nope:q4_k_m': There is no such file or folder"),
         (("embed", "qwen3-embedding-0.6b", "a"), "Then run: qsift pull qwen3-embedding-0.6b:q8_0"),
         (("embed", "qwen3-reranker-0.6b", "a"), "Use: qsift rerank"),
         (("embed", reranking, "a"), "Use: qsift rerank"),

@@ -87,6 +87,7 @@ def test_an_index_is_made_searched_brought_up_to_date_and_emptied(notes: Path) -
         (["search", "a", "notes", "--index", "x"], 2, "Pass either paths to search or --index INDEX"),
         (["search", "a", "notes", "--mode", "text"], 2, "--mode: for --index only"),
         (["search", "a", "--index", "x"], 1, "'x': There is no index. Make one with: qsift index add"),
+        (["search", "a", "notes", "--json", "--format", "grep"], 2, "--json and --format grep ask for two forms"),
         (["search", "a", "gone"], 1, "'gone': There is no such file or folder"),
         (["search", "a", "notes", "--no-reranker", "--min-score", "0.5"], 2, "--min-score is a score of the reranker"),
         (["index", "update", "x", "notes"], 1, "'x': There is no index"),
@@ -117,4 +118,17 @@ def test_a_place_has_one_name_however_it_is_spelt_and_an_index_holds_no_index(no
 def test_an_empty_folder_gives_nothing_and_says_so(notes: Path) -> None:
     (notes / "empty").mkdir()
     result = qsift(notes, "search", "a", "empty")
-    assert (result.returncode, result.stdout) == (0, "") and "There is no text in these paths" in result.stderr
+    assert (result.returncode, result.stdout) == (1, "") and "There is no text in these paths" in result.stderr
+
+
+def test_editors_and_pipes_get_a_passage_a_line_with_its_place_and_an_exit_code_as_of_grep(notes: Path) -> None:
+    (notes / "notes/escape.txt").write_text("A window viewer\x1b[2J\r\n\tof pictures.\n", "utf-8")
+    result = qsift(notes, "search", "image viewer", "notes", "--format", "grep", "--min-score", "0.1")
+    lines = result.stdout.split("\n")
+    assert lines.pop() == "" and result.returncode == 0
+    assert f"notes/viewer.txt:1:{NOTES['viewer.txt'].strip()}" in lines
+    assert "notes/escape.txt:1:A window viewer [2J of pictures." in lines
+    hits = found(notes, "image viewer", "notes", "--min-score", "0.1")
+    assert [line.split(":")[:2] for line in lines] == [[hit["source"], str(hit["line"])] for hit in hits]
+    nothing = qsift(notes, "search", "image viewer", "notes", "--min-score", "0.999", "--json")
+    assert (nothing.returncode, json.loads(nothing.stdout)["hits"]) == (1, [])

@@ -18,7 +18,7 @@ from no_network import no_network
 from released import RELEASED, files_in, publish
 from texts import SENTENCES
 
-from qsift import SPECS, ConversionError, DownloadError, Embedder, ModelSpec, Reranker
+from qsift import SPECS, ConversionError, DownloadError, Embedder, ModelFileError, ModelSpec, Reranker
 from qsift.bench.reference import Reference
 from qsift.convert import convert
 from qsift.hub.names import ModelName
@@ -176,7 +176,7 @@ def test_conversions_of_a_folder_that_is_gone_can_be_removed(
     folder = shutil.copytree(checkpoint("embed-wide"), tmp_path / "model")
     pull(str(folder))
     shutil.rmtree(folder)
-    with pytest.raises(ConversionError, match="There is no such folder"):
+    with pytest.raises(ModelFileError, match="There is no such file or folder"):
         Embedder.load(folder)
     assert [one.quant for one in remove(str(folder))] == ["q8_0"]
     assert files_in(tmp_path) == []

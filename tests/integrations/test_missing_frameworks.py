@@ -12,6 +12,7 @@ FRAMEWORKS = {
     "llama_index": ("llama_index", "llama-index"),
     "haystack": ("haystack", "haystack"),
     "lancedb": ("lancedb", "lancedb"),
+    "mcp": ("mcp", "mcp"),
     "mteb": ("mteb", "mteb"),
     "ray": ("ray", "ray"),
 }
@@ -43,6 +44,6 @@ def test_the_package_and_the_shape_of_sentence_transformers_load_no_framework() 
     )
     loaded = set(result.stdout.split())
     assert "qsift" in loaded and not loaded & {
-        "haystack", "lancedb", "langchain_core", "llama_index", "mteb", "pydantic", "pyarrow", "ray",
+        "haystack", "lancedb", "langchain_core", "llama_index", "mcp", "mteb", "pydantic", "pyarrow", "ray",
         "sentence_transformers", "torch",
     }  # fmt: skip

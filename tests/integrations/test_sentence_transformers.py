@@ -7,7 +7,13 @@ import inspect
 import numpy as np
 import pytest
 
-from qsift import Embedder, InputTooLongError
+from qsift import (
+    Embedder,
+    InputTooLongError,
+    community_detection,
+    paraphrase_mining,
+    semantic_search,
+)
 from qsift.integrations.sentence_transformers import QsiftSentenceTransformer
 
 TEXTS = ["Bake the bread for an hour.", "A program that shows pictures.", "一个查看图片的程序"]
@@ -95,3 +101,22 @@ def test_wrong_input_gets_a_sentence(model: QsiftSentenceTransformer) -> None:
         model.encode(TEXTS, convert_to_tensor=True)
     with pytest.raises(TypeError, match="Text 1 is of type int"):
         model.encode_query(["a", 3])
+
+
+def test_neighbours_pairs_and_groups_are_those_of_its_utilities() -> None:
+    from sentence_transformers import util
+
+    random = np.random.default_rng(0)
+    centres = np.repeat(random.standard_normal((30, 64)), random.integers(1, 20, 30), axis=0)
+    vectors = (centres + 0.5 * random.standard_normal(centres.shape)).astype(np.float32)
+    theirs = util.semantic_search(vectors[:9], vectors, top_k=5)
+    assert semantic_search(vectors[:9], vectors, top_k=5).corpus_ids.tolist() == [
+        [hit["corpus_id"] for hit in hits] for hits in theirs
+    ]
+    ours, theirs = paraphrase_mining(vectors, max_pairs=200), util.paraphrase_mining_embeddings(vectors)[:200]
+    assert np.allclose(ours.scores, [score for score, _, _ in theirs], atol=1e-5)
+    assert {*zip(ours.first, ours.second, strict=True)} == {(min(pair), max(pair)) for _, *pair in theirs}
+    for size in (1, 5, 10):
+        groups = community_detection(vectors, threshold=0.7, min_community_size=size)
+        known = util.community_detection(vectors, threshold=0.7, min_community_size=size)
+        assert sorted(map(sorted, groups)) == sorted(map(sorted, known)) and len(groups) > 1

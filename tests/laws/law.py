@@ -39,7 +39,7 @@ LATE = {"convert", "integrations", "server"}
 INNER_DOORS = (
     "qsift.engine.llama",
     "qsift.engine.doctor",
-    *(f"qsift.integrations.{name}" for name in ("lancedb", "mteb", "ray")),
+    *(f"qsift.integrations.{name}" for name in ("lancedb", "mcp", "mteb", "ray")),
 )
 # Packages that any file may import.
 EVERYWHERE = {"numpy", "tqdm", "typing_extensions"}

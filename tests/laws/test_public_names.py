@@ -16,11 +16,12 @@ import qsift
 
 PUBLIC = {
     "qsift": """
-        Candidate ConversionError Document DocumentError DownloadError Embedder Engine EngineError EngineMemoryError
-        EngineOptions Filter Hit IndexChanges IndexInfo IndexOptions InputTooLongError MissingExtraError ModelFile
-        ModelFileError ModelSpec NonFiniteError Passage PassageList QsiftError QUERY_INSTRUCTION RERANK_TEMPLATES
-        Reranker SPECS SearchHit SearchIndex SearchIndexError SearchPipeline Section Splitter UnknownModelError
-        UploadError find_documents similarity __version__
+        Candidate ConversionError Document DocumentError DownloadError Duplicates Embedder Engine EngineError
+        EngineMemoryError EngineOptions Filter Hit IndexChanges IndexedSource IndexInfo IndexOptions InputTooLongError
+        MissingExtraError ModelFile ModelFileError ModelSpec Neighbours NonFiniteError Pairs Passage PassageList
+        QsiftError QUERY_INSTRUCTION RERANK_TEMPLATES Reranker SearchHit SearchIndex SearchIndexError SearchPipeline
+        Section SPECS Splitter UnknownModelError UploadError __version__ community_detection find_documents
+        near_duplicates paraphrase_mining semantic_search similarity
     """,
     "qsift.convert": "QUANTS convert",
     "qsift.hub": "open_model pull remove",
@@ -28,6 +29,7 @@ PUBLIC = {
     "qsift.integrations.lancedb": "QsiftEmbeddingFunction QsiftReranker",
     "qsift.integrations.langchain": "QsiftCrossEncoder QsiftEmbeddings QsiftRerank",
     "qsift.integrations.llama_index": "QsiftEmbedding QsiftRerank",
+    "qsift.integrations.mcp": "create_server serve_http serve_stdio",
     "qsift.integrations.mteb": "QsiftCrossEncoder QsiftEncoder",
     "qsift.integrations.ray": "embed embed_files rerank rerank_files",
     "qsift.integrations.sentence_transformers": "QsiftSentenceTransformer",

@@ -156,6 +156,27 @@ def test_an_update_removes_nothing_outside_of_where_it_was_told_to_look(index: S
         index.update([], within="docs")
 
 
+def test_what_is_in_it_is_listed_and_read_in_order_from_the_index_alone(index: SearchIndex) -> None:
+    texts = [f"passage {part}" for part in range(12)]
+    documents = [document(source, *texts, kind="markdown", modified=7.0) for source in ODD_SOURCES]
+    index.add([*documents, document("blank.txt"), document("notes/x.txt", "a text")])
+    listed = index.sources()
+    assert [item.source for item in listed] == sorted([*ODD_SOURCES, "notes/x.txt"])
+    assert {(item.kind, item.passages, item.modified) for item in listed} == {("markdown", 12, 7.0), ("text", 1, 0.0)}
+    assert [item.source for item in index.sources(Filter(glob="*.txt"))] == ["notes/x.txt"]
+    for source in ODD_SOURCES:
+        assert [passage.text for passage in index.passages(source)] == texts
+        middle = index.passages(source, start=9, stop=11)
+        assert [(passage.part, passage.line, passage.text) for passage in middle] == [
+            (9, 10, "passage 9"),
+            (10, 11, "passage 10"),
+        ]
+        assert middle[0].citation == f"{source}:10"
+    for nothing in ("blank.txt", "gone", "%", ""):
+        assert index.passages(nothing) == []
+    assert index.passages("notes/x.txt", start=5) == index.passages("notes/x.txt", start=3, stop=1) == []
+
+
 def test_documents_without_text_are_remembered_and_never_found(index: SearchIndex) -> None:
     reads = []
 

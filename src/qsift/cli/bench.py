@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import click
 
+from .completion import model_names
 from .console import tell
 from .options import as_json_option, engine, engine_options_but, stderr_options
 from .output import print_json
@@ -64,7 +65,7 @@ def _mode(word: str) -> str:
 
 
 @click.command()
-@click.argument("models", nargs=-1, metavar="[MODEL]…")
+@click.argument("models", nargs=-1, metavar="[MODEL]…", shell_complete=model_names())
 @click.option("--reference", "references", multiple=True, metavar="MODEL", help="Judge quality against this model.")
 @click.option(
     "--repeat", type=click.IntRange(1), default=3, show_default=True, help="Runs, of which the median counts."

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import click
 
+from .completion import model_names
 from .options import engine, engine_options, stderr_options
 from .output import Format, opened, write_jsonl, write_npy, write_table
 from .ray import RayCommand, embed_with_ray
@@ -17,7 +18,7 @@ from qsift.text import PRECISIONS
 
 
 @click.command(cls=RayCommand)
-@click.argument("model")
+@click.argument("model", shell_complete=model_names("embed"))
 @click.argument("texts", nargs=-1, metavar="[TEXT]…")
 @text_options
 @click.option("--query/--document", "is_query", default=False, help="What the texts are.  [default: documents]")

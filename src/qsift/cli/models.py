@@ -10,13 +10,14 @@ from typing import Any
 
 import click
 
+from .completion import model_names
 from .console import tell
 from .options import as_json_option, shows_progress, stderr_options
 from .output import print_facts, print_json
 from qsift.hub import DEFAULT_QUANT, SOURCES, StoredModel, open_model, shelves
 from qsift.models import SCHEMES, SPECS, TASKS, ModelFile, ModelSpec, gguf_bytes
 
-_NAMES = click.argument("models", nargs=-1, required=True, metavar="NAME[:QUANT]…")
+_NAMES = click.argument("models", nargs=-1, required=True, metavar="NAME[:QUANT]…", shell_complete=model_names())
 
 
 @click.command()
@@ -99,7 +100,7 @@ def rm(models: tuple[str, ...], **options: Any) -> None:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names())
 @click.option("--against", metavar="CHECKPOINT", help="Compare it with a checkpoint: a folder, a name or a repository.")
 @as_json_option
 @click.pass_context

@@ -33,9 +33,12 @@ def _quieten(_context: click.Context, _option: click.Parameter, quiet: bool) -> 
     return quiet
 
 
+quiet_option = click.option(
+    "--quiet", "-q", is_flag=True, callback=_quieten, help="No progress, no warnings: errors only."
+)
 stderr_options = all_of(
     click.option("--progress/--no-progress", default=None, help="[default: where stderr is a terminal]"),
-    click.option("--quiet", "-q", is_flag=True, callback=_quieten, help="No progress, no warnings: errors only."),
+    quiet_option,
 )
 _ENGINE = {
     "device": click.option("--device", type=click.Choice(get_args(Device)), default="auto", show_default=True),

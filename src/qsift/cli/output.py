@@ -125,6 +125,21 @@ def print_hits(hits: Sequence[Mapping[str, Any]], *, as_table: bool) -> None:
             print_json({"rank": rank, **hit})
 
 
+def print_compared(rows: Iterable[Mapping[str, Any]], *, as_table: bool) -> None:
+    """Prints texts behind their numbers, all rows with the same fields: a table cut to the terminal, or JSON lines."""
+    for place, row in enumerate(rows):
+        if not as_table:
+            print_json(row)
+            continue
+        *names, _ = row
+        if place == 0:
+            click.echo("".join(f"{name:>10}  " for name in names) + "text")
+        start = "".join(
+            f"{row[name]:>10.4f}  " if isinstance(row[name], float) else f"{row[name]:>10}  " for name in names
+        )
+        click.echo(start + one_line(row["text"], console_width() - len(start)))
+
+
 def print_found(hits: Sequence[Mapping[str, Any]]) -> None:
     """Prints passages for people: rank, scores and place in a line, then the passage as it stands, indented."""
     for place, hit in enumerate(hits, 1):
@@ -135,6 +150,13 @@ def print_found(hits: Sequence[Mapping[str, Any]]) -> None:
         click.echo(f"{'' if place == 1 else chr(10)}{place:>3}  {score}{where}  {first}")
         for line in hit["text"].splitlines():
             click.echo("     " + "".join(c if c.isprintable() or c == chr(9) else " " for c in line))
+
+
+def print_places(hits: Sequence[Mapping[str, Any]]) -> None:
+    """Prints passages as grep prints lines: path, first line and the text on one line, without control characters."""
+    for hit in hits:
+        text = "".join(c if c.isprintable() else " " for c in hit["text"])
+        click.echo(f"{hit['source']}:{hit['line']}:{' '.join(text.split())}")
 
 
 def print_json(value: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .completion import model_names
 from .options import engine, engine_options, stderr_options
 from .output import print_hits
 from .texts import shows_progress_of, text_options, texts_of
@@ -15,7 +16,7 @@ from qsift.reranker import Reranker
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=model_names("rerank"))
 @click.argument("query")
 @click.argument("texts", nargs=-1, metavar="[TEXT]…")
 @text_options

@@ -10,9 +10,10 @@ from typing import Any, get_args
 
 import click
 
+from .completion import index_paths, model_names
 from .console import tell
 from .options import all_of, as_json_option, engine, engine_options, shows_progress, stderr_options
-from .output import print_facts, print_found, print_json
+from .output import print_facts, print_found, print_json, print_places
 from qsift.documents import KINDS, Document, OnBatch, OnSkip, Passage, find_documents, source_name
 from qsift.embedder import Embedder
 from qsift.reranker import Reranker
@@ -20,9 +21,14 @@ from qsift.search import ORDERS, Filter, IndexChanges, Mode, PassageList, Search
 
 _PATH = click.Path(path_type=str)
 _embedding = click.option(
-    "--embedding", default="demo-embedding", show_default=True, metavar="MODEL", help="A .gguf file or a name."
+    "--embedding",
+    default="demo-embedding",
+    show_default=True,
+    metavar="MODEL",
+    shell_complete=model_names("embed"),
+    help="A .gguf file or a name.",
 )
-_index = click.argument("index", metavar="INDEX", type=_PATH)
+_index = click.argument("index", metavar="INDEX", type=_PATH, shell_complete=index_paths)
 _from_paths = all_of(
     _index,
     click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH…"),
@@ -41,9 +47,18 @@ _filters = all_of(
 @click.command()
 @click.argument("question")
 @click.argument("paths", nargs=-1, type=_PATH, metavar="[PATH]…")
-@click.option("--index", "index_path", type=_PATH, help="Search this index instead of paths.")
+@click.option(
+    "--index", "index_path", type=_PATH, shell_complete=index_paths, help="Search this index instead of paths."
+)
 @_embedding
-@click.option("--reranker", default="demo-reranker", show_default=True, metavar="MODEL", help="A .gguf file or a name.")
+@click.option(
+    "--reranker",
+    default="demo-reranker",
+    show_default=True,
+    metavar="MODEL",
+    shell_complete=model_names("rerank"),
+    help="A .gguf file or a name.",
+)
 @click.option("--no-reranker", is_flag=True, help="Print what the first stage finds.")
 @click.option("--top-k", type=click.IntRange(1), default=10, show_default=True, help="Passages to print.")
 @click.option("--candidates", type=click.IntRange(1), default=50, show_default=True, help="Passages to rerank.")
@@ -56,6 +71,12 @@ _filters = all_of(
 @click.option("--mode", type=click.Choice(get_args(Mode)), help="First stage of an index.  [default: hybrid]")
 @click.option("--coarse-dim", type=click.IntRange(1), help="Look at this width of the index's vectors first.")
 @_filters
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "grep", "json"]),
+    help="grep: path:line:text, a passage a line.  [default: text]",
+)
 @as_json_option
 @engine_options
 @stderr_options
@@ -63,8 +84,12 @@ def search(question: str, paths: tuple[str, ...], **options: Any) -> None:
     """Find the passages of files, or of an index, that answer QUESTION.
 
     The embedding model sifts all passages, the reranker sorts the best of them. PATHs are files and folders: text,
-    Markdown, code, HTML and PDF.
+    Markdown, code, HTML and PDF. As with grep, the exit code is 1 where nothing is found: nothing above --min-score,
+    or nothing to search in.
     """
+    form = "json" if options["as_json"] else options["form"]
+    if options["as_json"] and options["form"] not in (None, "json"):
+        raise click.UsageError(f"--json and --format {options['form']} ask for two forms. Give one of them.")
     if bool(paths) == (options["index_path"] is not None):
         raise click.UsageError("Pass either paths to search or --index INDEX.")
     with ExitStack() as stack:
@@ -86,10 +111,14 @@ def search(question: str, paths: tuple[str, ...], **options: Any) -> None:
     found = [
         {**asdict(hit.passage), "score": hit.score, "similarity": hit.similarity, "rank": hit.rank} for hit in hits
     ]
-    if options["as_json"]:
+    if form == "json":
         print_json({"question": question, "hits": found})
+    elif form == "grep":
+        print_places(found)
     else:
         print_found(found)
+    if not found:
+        click.get_current_context().exit(1)
 
 
 @contextmanager

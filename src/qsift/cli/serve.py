@@ -10,6 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from .completion import model_names
 from .console import tell
 from .options import Size, engine, engine_options
 from .service import SERVICES, service_of
@@ -25,6 +26,7 @@ _LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "bod
     "--embedding",
     "embeddings",
     metavar="NAME",
+    shell_complete=model_names("embed"),
     multiple=True,
     help="Embedding model: a .gguf file or a name (qsift models); may be repeated.",
 )
@@ -32,6 +34,7 @@ _LIMITS = ("max_body", "max_texts", "max_tokens", "max_waiting", "timeout", "bod
     "--reranker",
     "rerankers",
     metavar="NAME",
+    shell_complete=model_names("rerank"),
     multiple=True,
     help="Reranker: a .gguf file or a name (qsift models); may be repeated.",
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ from .options import all_of, shows_progress
 
 STDIN = "-"
 Row = TypeVar("Row")
+_SUFFIXES = re.compile(r"\.(csv|docx|html?|jsonl?|log|md|parquet|pdf|rst|tex|tsv|txt|xml|yaml)", re.IGNORECASE)
+"""Of files that hold texts: who types such a name means the file."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -173,10 +176,23 @@ text_options = all_of(
 
 def texts_of(arguments: tuple[str, ...], options: dict[str, Any]) -> Texts:
     """Returns the texts that a command was given."""
+    source = Texts(arguments, options["files"], options["jsonl"], options["field"], options["whole_files"])
+    if options["quiet"]:
+        return source
     for argument in arguments:
-        if len(argument) < 256 and os.path.isfile(argument) and not options["quiet"]:
+        if len(argument) < 256 and os.path.isfile(argument):
             tell(f"Note: {argument!r} is taken as a text. To read the file of this name, pass it with --file.")
-    return Texts(arguments, options["files"], options["jsonl"], options["field"], options["whole_files"])
+    if source.only_arguments and len(arguments) == 1 and _looks_like_a_file(arguments[0]):
+        tell(f"Note: there is no file {arguments[0]!r}, so it is taken as a text. Files are read with --file PATH.")
+    return source
+
+
+def _looks_like_a_file(argument: str) -> bool:
+    """Returns whether a text is rather the path of a file, one that is not there."""
+    if len(argument) >= 256 or any(map(str.isspace, argument)) or "://" in argument or os.path.exists(argument):
+        return False
+    has_separator = any(separator in argument for separator in (os.sep, os.altsep) if separator)
+    return has_separator or _SUFFIXES.fullmatch(os.path.splitext(argument)[1]) is not None
 
 
 def shows_progress_of(source: Texts, options: dict[str, Any], output: str | None = "") -> bool:

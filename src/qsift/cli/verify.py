@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .completion import model_names
 from .options import as_json_option, engine, engine_options, shows_progress, stderr_options
 from .output import print_columns, print_json
 from qsift import __version__
@@ -23,7 +24,7 @@ _HEADS = ("check", "expected", "found", "off by", "allowed", "")
 
 
 @click.command()
-@click.argument("models", nargs=-1, required=True, metavar="MODEL…")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL…", shell_complete=model_names())
 @click.option(
     "--reference",
     metavar="CHECKPOINT",

@@ -60,6 +60,7 @@ class Passage:
         source, kind, modified: those of the document.
         line, end_line: its first and last line in the document, from 1.
         page: the page of a PDF, from 1, else None.
+        part: its number in the document, from 0.
     """
 
     text: str
@@ -69,6 +70,13 @@ class Passage:
     end_line: int
     page: int | None
     modified: float
+    part: int = 0
+
+    @property
+    def citation(self) -> str:
+        """Its place for people, such as "notes/bread.md:3-5" or "paper.pdf page 4:1"."""
+        lines = f"{self.line}" if self.line == self.end_line else f"{self.line}-{self.end_line}"
+        return f"{self.source}{f' page {self.page}' if self.page else ''}:{lines}"
 
 
 OnBatch = Callable[[Sequence[Passage]], None]
@@ -114,6 +122,7 @@ class Splitter:
             ValueError: a lone surrogate in a text, or ``count_tokens`` gives more than ``max_tokens`` for a
                 single character.
         """
+        part = 0
         for section in document.read():
             utf8(section.text, document.source)
             # Lines are counted as far as the last passage began, so each is counted once.
@@ -122,7 +131,8 @@ class Splitter:
                 line += section.text.count("\n", begin, start)
                 begin = start
                 first, last = _lines(section, line, line + text.count("\n"))
-                yield Passage(text, document.source, document.kind, first, last, section.page, document.modified)
+                yield Passage(text, document.source, document.kind, first, last, section.page, document.modified, part)
+                part += 1
 
     def _pieces(self, text: str, kind: Kind) -> Iterator[tuple[int, str]]:
         """Yields (position, text) of each passage."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .names import ModelName
 from .store import find
+from qsift.errors import ModelFileError
 from qsift.models import ModelFile, Task, wrong_task
 
 logger = logging.getLogger("qsift")
@@ -27,7 +28,7 @@ def open_model(model: str | os.PathLike[str], task: Task | None = None) -> Model
 
     Raises:
         UnknownModelError: neither a file nor anything that could be one, nor a model.
-        ModelFileError: the file is missing, damaged or for the other task.
+        ModelFileError: the file or folder is missing, or the file is damaged or for the other task.
         DownloadError: it is not on this machine and cannot be fetched.
         ConversionError: its checkpoint cannot be converted.
     """
@@ -43,6 +44,8 @@ def open_model(model: str | os.PathLike[str], task: Task | None = None) -> Model
         return ModelFile.open(BUNDLED / f"{name.repo}.gguf")
     if kept := find(name):
         return ModelFile.open(kept.path)
+    if name.folder and not name.folder.exists():
+        raise ModelFileError(path, "There is no such file or folder. Check the path, or pass a name (qsift models).")
     from .pulling import pull
 
     # A bar where a person looks on, unless the command line was told to be quiet.

@@ -4,9 +4,10 @@ How an index is stored is known by its table alone, this room's door to LanceDB 
 first index is opened. Files and formats are known by documents, models by what is passed in.
 """
 
+from .batches import IndexedSource
 from .filter import Filter
 from .index import IndexChanges, IndexInfo, SearchIndex
-from .pipeline import PassageList, SearchHit, SearchPipeline
+from .pipeline import CANDIDATES, PassageList, SearchHit, SearchPipeline
 from .ranking import ORDERS, Candidate
 from .retrieval import Mode
 from .settings import IndexOptions

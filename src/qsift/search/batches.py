@@ -1,6 +1,6 @@
 """Which passages are embedded and written together: what changed, in batches of whole documents.
 
-A document has a row for each passage, numbered by ``part``; its last row says so. A document without
+A document has a row for each passage, numbered by its ``part``; the last row says so. A document without
 text has one row without a vector, so that it is not read again. So a killed writer leaves, of the one
 document that is larger than a batch, rows from the first on without a last one, and the next run goes
 on behind them. This file knows neither LanceDB nor a model.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from qsift.documents import Document, OnSkip, Passage, Splitter
+from qsift.documents import Document, Kind, OnSkip, Passage, Splitter
 from qsift.errors import DocumentError
 from qsift.text import check_text
 
@@ -25,13 +25,29 @@ class Stored:
     complete: bool
 
 
+@dataclass(frozen=True, order=True)
+class IndexedSource:
+    """A document in an index.
+
+    Attributes:
+        source: its name.
+        kind: what it is, such as "markdown".
+        passages: how many it has.
+        modified: when it was last changed, in unix seconds; 0.0 where that is unknown.
+    """
+
+    source: str
+    kind: Kind
+    passages: int
+    modified: float
+
+
 @dataclass(frozen=True)
 class Row:
-    """A passage at its place in a document; one without text where the document has none."""
+    """A passage of a document; one without text where the document has none."""
 
     passage: Passage
     stamp: str
-    part: int
     last: bool
 
 
@@ -109,17 +125,17 @@ class Batches:
 
     def _rows(self, document: Document, start: int) -> Iterator[Row]:
         """Yields what is to be written of a document, from the passage number ``start`` on."""
-        part, held = -1, None
-        for part, passage in enumerate(self.splitter.split(document)):
+        held = None
+        for passage in self.splitter.split(document):
             if held is not None:
-                yield Row(held, document.stamp, part - 1, last=False)
-            held = passage if part >= start else None
+                yield Row(held, document.stamp, last=False)
+            held = passage if passage.part >= start else None
         if held is None and start:  # what is stored was split otherwise
             yield from self._rows(document, 0)
             return
         if held is None:
-            part, held = 0, Passage("", document.source, document.kind, 1, 1, None, document.modified)
-        yield Row(held, document.stamp, part, last=True)
+            held = Passage("", document.source, document.kind, 1, 1, None, document.modified)
+        yield Row(held, document.stamp, last=True)
 
     def _start(self, document: Document) -> int:
         """Returns the first passage to write; one that was broken off goes on at the last row it has."""
@@ -128,6 +144,6 @@ class Batches:
 
     def _batch(self, rows: list[Row]) -> Batch:
         known = {row.passage.source for row in rows} & self.stored.keys()
-        replaced = [row.passage.source for row in rows if row.part == 0 and row.passage.source in known]
+        replaced = [row.passage.source for row in rows if row.passage.part == 0 and row.passage.source in known]
         self.written |= {row.passage.source for row in rows if row.last}
         return Batch(rows, replaced, bool(known))

@@ -19,17 +19,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .batches import Batch, Batches
+from .batches import Batch, Batches, IndexedSource
 from .filter import Filter, inside
 from .ranking import Candidate
 from .retrieval import FirstStage, Mode
 from .settings import IndexOptions, Settings
-from qsift.documents import Document, OnBatch, OnSkip, Splitter
+from qsift.documents import Document, OnBatch, OnSkip, Passage, Splitter
 from qsift.embedder import Embedder
 from qsift.errors import SearchIndexError
 
 if TYPE_CHECKING:
     from .table import IndexTable
+
+
+_MAX_PARTS = 2**31 - 1
+"""More passages than a document has: their numbers are int32."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,32 @@ class SearchIndex:
             nbytes=sum(path.lstat().st_size for path in Path(self.path).rglob("*")),
             search="IVF_SQ" if self._table.is_approximate else "exact",
         )
+
+    def sources(self, where: Filter | None = None) -> list[IndexedSource]:
+        """Returns the documents in the index by name; those without text are left out.
+
+        Args:
+            where: which of them; None is all.
+
+        Raises:
+            ValueError: a glob that is none.
+            SearchIndexError: the index is damaged or gone.
+        """
+        self._table.refresh()
+        return self._table.sources((where or Filter()).to_sql())
+
+    def passages(self, source: str, *, start: int = 0, stop: int | None = None) -> list[Passage]:
+        """Returns passages of a document in order, as they were when it was indexed: no file is read.
+
+        Args:
+            source: the document's name; one that is not in the index has none.
+            start, stop: numbers of the first passage and of that behind the last; None goes to the end.
+
+        Raises:
+            SearchIndexError: the index is damaged or gone.
+        """
+        self._table.refresh()
+        return self._table.passages(source, start, _MAX_PARTS if stop is None else stop)
 
     def search(
         self,

@@ -18,7 +18,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from .batches import Batch, Row, Stored
+from .batches import Batch, IndexedSource, Row, Stored
 from .filter import is_one_of
 from qsift.documents import Passage
 from qsift.errors import MissingExtraError, SearchIndexError
@@ -35,7 +35,7 @@ _NAME = "passages"
 _LOCK = "write.lock"
 """The file in an index's folder that a writer locks; the system unlocks it where a process dies."""
 _METADATA = b"qsift"
-_PASSAGE = ("text", "source", "kind", "line", "end_line", "page", "modified")
+_PASSAGE = ("text", "source", "kind", "line", "end_line", "page", "modified", "part")
 _PARTITION = 4096
 """Rows that share a cell of the approximate index."""
 _OUTGROWN = 4
@@ -161,6 +161,22 @@ class IndexTable:
         columns = (groups[name].to_pylist() for name in ("source", "stamp", "last_count", "last_any"))
         return {source: Stored(stamp, n, complete) for source, stamp, n, complete in zip(*columns, strict=True)}
 
+    def sources(self, where: str) -> list[IndexedSource]:
+        """Returns the documents with text of which a condition, or "" for none, holds, by name."""
+        condition = " AND ".join(filter(None, ("vector IS NOT NULL", where)))
+        with _translated(self.path):
+            rows = self._table.search().where(condition).select(["source", "kind", "modified"]).to_arrow()
+            groups = rows.group_by("source").aggregate([("kind", "max"), ("source", "count"), ("modified", "max")])
+        columns = (groups[name].to_pylist() for name in ("source", "kind_max", "source_count", "modified_max"))
+        return sorted(IndexedSource(*row) for row in zip(*columns, strict=True))
+
+    def passages(self, source: str, start: int, stop: int) -> list[Passage]:
+        """Returns the passages of a document with text whose ``part`` is in start..stop-1, in order."""
+        where = f"{is_one_of('source', [source])} AND vector IS NOT NULL AND part >= {start} AND part < {stop}"
+        with _translated(self.path):
+            rows = self._table.search().where(where).select(list(_PASSAGE)).to_arrow()
+            return sorted((Passage(**fields) for fields in rows.to_pylist()), key=lambda passage: passage.part)
+
     def write(self, batch: Batch, vectors: NDArray[Any]) -> None:
         """Writes a batch and takes away what it replaces, in one commit; ``vectors`` has a row for each row."""
         with _translated(self.path):
@@ -284,7 +300,7 @@ class IndexTable:
         empty = pa.array([not row.passage.text for row in rows])
         values = pa.array(vectors.ravel(), self._vectors.value_type)
         columns: dict[str, Any] = {name: [getattr(row.passage, name) for row in rows] for name in _PASSAGE}
-        columns |= {name: [getattr(row, name) for row in rows] for name in ("stamp", "part", "last")}
+        columns |= {name: [getattr(row, name) for row in rows] for name in ("stamp", "last")}
         columns["vector"] = pa.FixedSizeListArray.from_arrays(values, type=self._vectors, mask=empty)
         return pa.table({name: columns[name] for name in self._table.schema.names}, schema=self._table.schema)
 

@@ -83,14 +83,15 @@ def similarity(a: Any, b: Any, precision: Precision | None = None) -> NDArray[np
     Raises:
         ValueError: widths that differ, or whole numbers without ``precision``.
     """
-    left, right = (_floats(side, precision) for side in (a, b))
+    left, right = (to_floats(side, precision) for side in (a, b))
     if left.shape[1] != right.shape[1]:
         raise ValueError(f"The vectors are {left.shape[1]} and {right.shape[1]} wide; cut both to the same width.")
     cosines: NDArray[np.float32] = np.clip(normalize(left) @ normalize(right).T, -1, 1)
     return cosines
 
 
-def _floats(values: Any, precision: Precision | None) -> Vectors:
+def to_floats(values: Any, precision: Precision | None) -> Vectors:
+    """Returns vectors, in float or as `quantize` returned them, as (n, dim) float32; errors as `similarity`."""
     vectors = np.atleast_2d(np.asarray(values))
     if vectors.ndim != 2:
         raise ValueError(f"The vectors have {vectors.ndim} dimensions; one or two are needed.")
