@@ -86,6 +86,7 @@ def test_an_index_is_made_searched_brought_up_to_date_and_emptied(notes: Path) -
         (["search", "a"], 2, "Pass either paths to search or --index INDEX"),
         (["search", "a", "notes", "--index", "x"], 2, "Pass either paths to search or --index INDEX"),
         (["search", "a", "notes", "--mode", "text"], 2, "--mode: for --index only"),
+        (["search", "a", "--index", "x", "--hidden"], 2, "--hidden: for paths only"),
         (["search", "a", "--index", "x"], 1, "'x': There is no index. Make one with: qsift index add"),
         (["search", "a", "gone"], 1, "'gone': There is no such file or folder"),
         (["search", "a", "notes", "--no-reranker", "--min-score", "0.5"], 2, "--min-score is a score of the reranker"),
@@ -112,6 +113,19 @@ def test_a_place_has_one_name_however_it_is_spelt_and_an_index_holds_no_index(no
     assert "0 added, 0 changed, 0 removed, 5 unchanged" in around and "my.index" not in around
     os.unlink(odd)
     assert "1 removed, 4 unchanged" in qsift(notes, "index", "update", "my.index", "./notes").stderr
+
+
+def test_what_ignore_files_name_is_not_found_and_leaves_an_index_when_it_is_updated(notes: Path) -> None:
+    (notes / "notes/uv.lock").write_text("a lock file\n")
+    added = qsift(notes, "index", "add", "my.index", "notes", "--no-ignore").stderr
+    assert "5 added" in added
+    (notes / "notes/.gitignore").write_text("sub/\nviewer.txt\n")
+    updated = qsift(notes, "index", "update", "my.index", "notes").stderr
+    assert "3 removed, 2 unchanged" in updated and "Skipped 'notes/uv.lock': It is a lock file" in updated
+    assert {hit["source"] for hit in found(notes, "pictures", "notes", "--no-reranker")} == {
+        "notes/bread.md",
+        "notes/量子.md",
+    }
 
 
 def test_an_empty_folder_gives_nothing_and_says_so(notes: Path) -> None:

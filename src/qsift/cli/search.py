@@ -23,9 +23,14 @@ _embedding = click.option(
     "--embedding", default="demo-embedding", show_default=True, metavar="MODEL", help="A .gguf file or a name."
 )
 _index = click.argument("index", metavar="INDEX", type=_PATH)
+_walk = all_of(
+    click.option("--no-ignore", is_flag=True, help="Take what ignore files name, and generated files."),
+    click.option("--hidden", is_flag=True, help="Take hidden files and folders."),
+)
 _from_paths = all_of(
     _index,
     click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH…"),
+    _walk,
     _embedding,
     engine_options,
     stderr_options,
@@ -42,6 +47,7 @@ _filters = all_of(
 @click.argument("question")
 @click.argument("paths", nargs=-1, type=_PATH, metavar="[PATH]…")
 @click.option("--index", "index_path", type=_PATH, help="Search this index instead of paths.")
+@_walk
 @_embedding
 @click.option("--reranker", default="demo-reranker", show_default=True, metavar="MODEL", help="A .gguf file or a name.")
 @click.option("--no-reranker", is_flag=True, help="Print what the first stage finds.")
@@ -96,19 +102,24 @@ def search(question: str, paths: tuple[str, ...], **options: Any) -> None:
 def _first_stage(paths: Sequence[str], embedder: Any, options: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Gives what finds candidates and the options of its search."""
     if options["index_path"] is not None:
+        if given := [name for name in ("no_ignore", "hidden") if options[name]]:
+            raise click.UsageError(f"{_named(given)}: for paths only.")
         where = Filter(options["glob"], options["kinds"], _seconds(options["after"]), _seconds(options["before"]))
         with SearchIndex.open(options["index_path"], embedder, create=False) as index:
             yield index, {"mode": options["mode"] or "hybrid", "where": where, "coarse_dim": options["coarse_dim"]}
         return
     given = [name for name in ("mode", "coarse_dim", "glob", "kinds", "after", "before") if options[name]]
     if given:
-        named = ", ".join("--" + name.replace("_", "-").replace("kinds", "kind") for name in given)
-        raise click.UsageError(f"{named}: for --index only.")
+        raise click.UsageError(f"{_named(given)}: for --index only.")
     with _reading(paths, options) as (documents, on_batch):
         passages = PassageList.of(documents, embedder, on_skip=_skipping(options), on_batch=on_batch)
     if not passages.passages:
         _tell("There is no text in these paths.", options)
     yield passages, {}
+
+
+def _named(options: Sequence[str]) -> str:
+    return ", ".join("--" + name.replace("_", "-").replace("kinds", "kind") for name in options)
 
 
 @click.group()
@@ -171,7 +182,9 @@ def _reading(paths: Sequence[str], options: dict[str, Any]) -> Iterator[tuple[It
     """Gives the documents of paths, drawn as a bar while they are read, and what is to be told of each batch."""
     from tqdm import tqdm
 
-    documents = list(find_documents(paths, on_skip=_skipping(options)))
+    documents = list(
+        find_documents(paths, on_skip=_skipping(options), ignore=not options["no_ignore"], hidden=options["hidden"])
+    )
     with tqdm(documents, unit=" documents", dynamic_ncols=True, disable=not shows_progress(options)) as bar:
         count = 0
 
