@@ -13,10 +13,19 @@ import click
 from .console import tell
 from .options import all_of, as_json_option, engine, engine_options, shows_progress, stderr_options
 from .output import print_facts, print_found, print_json
-from qsift.documents import KINDS, Document, OnBatch, OnSkip, Passage, find_documents, source_name
+from qsift.documents import KINDS, Document, OnSkip, find_documents, source_name
 from qsift.embedder import Embedder
 from qsift.reranker import Reranker
-from qsift.search import ORDERS, Filter, IndexChanges, Mode, PassageList, SearchIndex, SearchPipeline
+from qsift.search import (
+    ORDERS,
+    Filter,
+    IndexChanges,
+    Mode,
+    OnProgress,
+    PassageList,
+    SearchIndex,
+    SearchPipeline,
+)
 
 _PATH = click.Path(path_type=str)
 _embedding = click.option(
@@ -111,8 +120,8 @@ def _first_stage(paths: Sequence[str], embedder: Any, options: dict[str, Any]) -
     given = [name for name in ("mode", "coarse_dim", "glob", "kinds", "after", "before") if options[name]]
     if given:
         raise click.UsageError(f"{_named(given)}: for --index only.")
-    with _reading(paths, options) as (documents, on_batch):
-        passages = PassageList.of(documents, embedder, on_skip=_skipping(options), on_batch=on_batch)
+    with _reading(paths, options) as (documents, on_progress):
+        passages = PassageList.of(documents, embedder, on_skip=_skipping(options), on_progress=on_progress)
     if not passages.passages:
         _tell("There is no text in these paths.", options)
     yield passages, {}
@@ -131,17 +140,17 @@ def index() -> None:
 @_from_paths
 def add(index: str, paths: tuple[str, ...], **options: Any) -> None:
     """Add files and folders to INDEX, a folder that is made if it is not there."""
-    with _opened(index, options, create=True) as opened, _reading(paths, options) as (documents, on_batch):
-        _tell(_said(opened.add(documents, on_skip=_skipping(options), on_batch=on_batch)), options)
+    with _opened(index, options, create=True) as opened, _reading(paths, options) as (documents, on_progress):
+        _tell(_said(opened.add(documents, on_skip=_skipping(options), on_progress=on_progress)), options)
 
 
 @index.command()
 @_from_paths
 def update(index: str, paths: tuple[str, ...], **options: Any) -> None:
     """Bring INDEX up to date with files and folders: embed what changed, remove what is gone from them."""
-    with _opened(index, options, create=False) as opened, _reading(paths, options) as (documents, on_batch):
+    with _opened(index, options, create=False) as opened, _reading(paths, options) as (documents, on_progress):
         within = [source_name(path) for path in paths]
-        changes = opened.update(documents, within=within, on_skip=_skipping(options), on_batch=on_batch)
+        changes = opened.update(documents, within=within, on_skip=_skipping(options), on_progress=on_progress)
         _tell(_said(changes), options)
 
 
@@ -178,22 +187,29 @@ def _opened(path: str, options: dict[str, Any], *, create: bool) -> Iterator[Sea
 
 
 @contextmanager
-def _reading(paths: Sequence[str], options: dict[str, Any]) -> Iterator[tuple[Iterable[Document], OnBatch]]:
-    """Gives the documents of paths, drawn as a bar while they are read, and what is to be told of each batch."""
+def _reading(paths: Sequence[str], options: dict[str, Any]) -> Iterator[tuple[Iterable[Document], OnProgress]]:
+    """Gives the documents of paths, and what draws a bar of their passages when it is told of them."""
     from tqdm import tqdm
 
     documents = list(
         find_documents(paths, on_skip=_skipping(options), ignore=not options["no_ignore"], hidden=options["hidden"])
     )
-    with tqdm(documents, unit=" documents", dynamic_ncols=True, disable=not shows_progress(options)) as bar:
-        count = 0
+    n_read = 0
+    with tqdm(unit=" passages", dynamic_ncols=True, disable=not shows_progress(options)) as bar:
 
-        def on_batch(passages: Sequence[Passage]) -> None:
-            nonlocal count
-            count += len(passages)
-            bar.set_postfix_str(f"{count / max(bar.format_dict['elapsed'], 1e-9):.0f} passages/s")
+        def read() -> Iterator[Document]:
+            nonlocal n_read
+            for n_read, document in enumerate(documents, 1):
+                bar.set_postfix_str(f"{n_read} of {len(documents)} documents", refresh=False)
+                bar.update(0)
+                yield document
 
-        yield bar, on_batch
+        def on_progress(done: int, cut: int) -> None:
+            # The documents that are left have as many passages each, as far as one can tell.
+            bar.total = round(cut * len(documents) / n_read)
+            bar.update(done - bar.n)
+
+        yield read(), on_progress
 
 
 def _skipping(options: dict[str, Any]) -> OnSkip:

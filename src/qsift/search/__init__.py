@@ -7,6 +7,7 @@ first index is opened. Files and formats are known by documents, models by what 
 from .filter import Filter
 from .index import IndexChanges, IndexInfo, SearchIndex
 from .pipeline import PassageList, SearchHit, SearchPipeline
+from .progress import OnProgress
 from .ranking import ORDERS, Candidate
 from .retrieval import Mode
 from .settings import IndexOptions

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from .batches import Batch, Batches
 from .filter import Filter, inside
+from .progress import OnProgress, counting
 from .ranking import Candidate
 from .retrieval import FirstStage, Mode
 from .settings import IndexOptions, Settings
@@ -138,9 +139,10 @@ class SearchIndex:
         *,
         on_skip: OnSkip | None = None,
         on_batch: OnBatch | None = None,
+        on_progress: OnProgress | None = None,
     ) -> IndexChanges:
         """Indexes documents that are new or changed; arguments, result and errors as `update`."""
-        return self._write(documents, inside(()), on_skip, on_batch)
+        return self._write(documents, inside(()), on_skip, on_batch, on_progress)
 
     def update(
         self,
@@ -149,6 +151,7 @@ class SearchIndex:
         within: Iterable[str] | None = None,
         on_skip: OnSkip | None = None,
         on_batch: OnBatch | None = None,
+        on_progress: OnProgress | None = None,
     ) -> IndexChanges:
         """Makes the index hold these documents: embeds what is new or changed, removes what is gone.
 
@@ -162,6 +165,7 @@ class SearchIndex:
             on_skip: is told source and reason of a document that cannot be read, which keeps what the
                 index has of it; None raises its DocumentError.
             on_batch: is told the passages of each batch once they are safe.
+            on_progress: is told after each decode call how many passages are embedded, and how many are cut so far.
 
         Raises:
             SearchIndexError: another process is writing, or the disk refuses.
@@ -170,7 +174,7 @@ class SearchIndex:
                 opened without an embedder.
             EngineError: from the engine.
         """
-        return self._write(documents, inside(within), on_skip, on_batch)
+        return self._write(documents, inside(within), on_skip, on_batch, on_progress)
 
     def remove(self, sources: Iterable[str]) -> int:
         """Removes documents by their sources or the folders they are in; returns how many there were.
@@ -255,8 +259,9 @@ class SearchIndex:
         may_go: Callable[[str], bool],
         on_skip: OnSkip | None,
         on_batch: OnBatch | None,
+        on_progress: OnProgress | None,
     ) -> IndexChanges:
-        embedder, embedded = self.embedder, 0
+        embedder, embedded, done = self.embedder, 0, 0
         if embedder is None:
             raise ValueError("The index was opened without an embedder. Pass one to SearchIndex.open.")
         limits = {"max_tokens": self._settings.max_tokens, "overlap": self._settings.overlap}
@@ -264,13 +269,15 @@ class SearchIndex:
             stored = self._table.documents()
             batches = Batches(documents, stored, Splitter(embedder.token_count, **limits), self.options.batch, on_skip)
             for batch in batches:
-                vectors, n_embedded = self._vectors(
-                    embedder, batch, sum(stored[source].n_rows for source in batch.replaced)
-                )
+                passages = [row.passage for row in batch.rows if row.passage.text]
+                count = counting(on_progress, done, done + len(passages))
+                n_replaced = sum(stored[source].n_rows for source in batch.replaced)
+                vectors, n_embedded = self._vectors(embedder, batch, n_replaced, count)
                 self._table.write(batch, vectors)
                 embedded += n_embedded
+                done += len(passages)
                 if on_batch:
-                    on_batch([row.passage for row in batch.rows if row.passage.text])
+                    on_batch(passages)
             gone = [source for source in stored if source not in batches.seen and may_go(source)]
             self._table.delete(gone)
             if batches.written or gone or not self._table.is_optimized():
@@ -280,7 +287,9 @@ class SearchIndex:
         unchanged = len(batches.seen) - len(batches.written | set(batches.skipped))
         return IndexChanges(added, changed, len(gone), unchanged, len(batches.skipped), embedded)
 
-    def _vectors(self, embedder: Embedder, batch: Batch, n_replaced: int) -> tuple[NDArray[Any], int]:
+    def _vectors(
+        self, embedder: Embedder, batch: Batch, n_replaced: int, count: Callable[[int], None] | None
+    ) -> tuple[NDArray[Any], int]:
         """Returns a vector for each row, and how many were computed; those of unchanged texts are there already."""
         texts = list(dict.fromkeys(row.passage.text for row in batch.rows if row.passage.text))
         # A document many times larger than a batch would fill the memory with its old vectors.
@@ -288,7 +297,9 @@ class SearchIndex:
         vectors = self._table.vectors_by_text(batch.replaced) if reusable else {}
         missing = [text for text in texts if text not in vectors]
         dim, precision = self._settings.width, self._settings.precision
-        rows = embedder.encode_document(missing, truncate_dim=dim, precision=precision)
+        if count:  # what needs no embedding
+            count(sum(bool(row.passage.text) for row in batch.rows) - len(missing))
+        rows = embedder.encode_document(missing, truncate_dim=dim, precision=precision, on_progress=count)
         vectors |= dict(zip(missing, rows, strict=True))
         blank = np.zeros(dim, precision)
         return np.stack([vectors.get(row.passage.text, blank) for row in batch.rows]), len(missing)
