@@ -10,4 +10,5 @@ from .pipeline import PassageList, SearchHit, SearchPipeline
 from .progress import OnProgress
 from .ranking import ORDERS, Candidate
 from .retrieval import Mode
+from .roots import Root, documents_of
 from .settings import IndexOptions

@@ -11,7 +11,8 @@ How it is stored is `table`'s affair, which is loaded when the first index is op
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +25,9 @@ from .filter import Filter, inside
 from .progress import OnProgress, counting
 from .ranking import Candidate
 from .retrieval import FirstStage, Mode
+from .roots import Root, check_here, documents_of, keep_roots, kept_roots
 from .settings import IndexOptions, Settings
+from .watching import changes_of
 from qsift.documents import Document, OnBatch, OnSkip, Splitter
 from qsift.embedder import Embedder
 from qsift.errors import SearchIndexError
@@ -176,6 +179,53 @@ class SearchIndex:
         """
         return self._write(documents, inside(within), on_skip, on_batch, on_progress)
 
+    def keep(self, roots: Iterable[Root]) -> None:
+        """Keeps in the index what it is made of, so that `roots` and `watch` know; a path that is kept is replaced.
+
+        Raises:
+            SearchIndexError: another process is writing, or the disk refuses.
+        """
+        with self._table.writing():
+            kept = {root.source: root for root in (*kept_roots(self.path), *roots)}
+            keep_roots(self.path, list(kept.values()))
+
+    def roots(self) -> list[Root]:
+        """Returns what the index is made of, as `keep` was told.
+
+        Raises:
+            SearchIndexError: nothing was kept, or a path leads elsewhere from this folder than from where it was given.
+        """
+        roots = kept_roots(self.path)
+        check_here(self.path, roots)
+        return roots
+
+    def watch(self, roots: Sequence[Root], *, on_skip: OnSkip) -> Iterator[IndexChanges]:
+        """Yields what it did each time when it has brought the index up to date with files; ends by an error alone.
+
+        The first update looks at all files, the others at what changed, half a second after the last change or five
+        after the first. Between them nothing is held: others search and write, and what happens meanwhile counts later.
+
+        Args:
+            roots: what is watched.
+            on_skip: is told source and reason of what cannot be read.
+
+        Raises:
+            MissingExtraError: watchfiles is not installed.
+            DocumentError: a folder is gone, or cannot be watched.
+            SearchIndexError, EngineError: as `update`. With `IndexOptions.wait` below 0 another writer is waited for.
+        """
+        with closing(changes_of(roots, but=self.path)) as told:
+            next(told)
+            documents = documents_of(roots, on_skip=on_skip)
+            yield self.update(documents, within=[root.source for root in roots], on_skip=on_skip)
+            for changes in told:
+                found = list(documents_of(changes.roots, on_skip=on_skip, among=changes.names))
+                # Else it was something that is left out.
+                if found or changes.gone:
+                    done = self.update(found, within=changes.names, on_skip=on_skip)
+                    if done != IndexChanges(unchanged=done.unchanged):
+                        yield done
+
     def remove(self, sources: Iterable[str]) -> int:
         """Removes documents by their sources or the folders they are in; returns how many there were.
 
@@ -185,6 +235,9 @@ class SearchIndex:
         """
         is_meant = inside(sources)
         with self._table.writing():
+            kept = kept_roots(self.path)
+            if any(is_meant(root.source) for root in kept):
+                keep_roots(self.path, [root for root in kept if not is_meant(root.source)])
             gone = [source for source in self._table.documents() if is_meant(source)]
             self._table.delete(gone)
             if gone:
