@@ -71,7 +71,7 @@ def git(folder: str | os.PathLike[str], *arguments: str) -> str:
 
 
 @pytest.mark.skipif(GIT is None, reason="git is not installed")
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(
     files=st.sets(PATHS, min_size=1, max_size=12),
     rules=st.dictionaries(st.one_of(st.just(""), PATHS), PATTERNS, min_size=1, max_size=3),

@@ -41,9 +41,9 @@ def clean(text: str) -> str:
         ("late.md", (PROSE * 9000).encode() + bytes(byte for byte in NOISE if byte) + PROSE.encode(), "It is binary"),
         ("controls.txt", "".join(chr(1 + i % 31) + "text" for i in range(500)).encode(), "It is binary: of "),
         ("c1.txt", ("a\u0080b\u0099" * 99).encode(), "It is binary: of 396 characters 198 are controls."),
-        ("paper.txt", b"%PDF-1.4 words", "It is a PDF file, not what its name says."),
-        ("letter.doc", rb"{\rtf1\ansi words}", "It is RTF, not what its name says."),
-        ("notes.md", zlib.compress(NOISE[:99], wbits=31), "It is compressed (gzip), not what its name says."),
+        ("paper.txt", b"%PDF-1.4 words", "It is a PDF file by its first bytes, not text."),
+        ("letter.doc", rb"{\rtf1\ansi words}", "It is RTF by its first bytes, not text."),
+        ("notes.md", zlib.compress(NOISE[:99], wbits=31), "It is compressed (gzip) by its first bytes, not text."),
         ("key.txt", base64.encodebytes(NOISE), "It is binary data written as text (base64)."),
         ("blob.json", b'{"a": "' + base64.b64encode(NOISE) + b'"}', "It is binary data written as text (base64)."),
         (

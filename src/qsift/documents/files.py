@@ -124,7 +124,9 @@ class _Walk:
         self._on_skip = on_skip
         self._ignore = ignore
         self._hidden = hidden
-        self._among = None if among is None else set(among)
+        self._among = None if among is None else {name.rstrip("/") or name[:1] for name in among}
+        if self._among and "." in self._among:
+            self._among = None
         # The folders that lead there.
         self._ways = {name[:end] for name in self._among or () for end in range(len(name)) if name[end] == "/"}
 
@@ -213,7 +215,7 @@ def _kind(path: str) -> Kind:
         check_pdf_extra()
         return "pdf"
     if its_format := format_of(head):
-        raise NotTextError(f"It is {its_format}, not what its name says.")
+        raise NotTextError(f"It is {its_format} by its first bytes, not text.")
     if is_binary(head):
         raise NotTextError("It is binary: it holds zero bytes.")
     by_content: Kind = "code" if head.startswith(b"#!") else "text"

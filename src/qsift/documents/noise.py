@@ -47,7 +47,7 @@ _LETTER_AND_DIGIT = re.compile(r"\d[^\d\W]|[^\d\W]\d")
 
 
 def format_of(head: bytes) -> str | None:
-    """Returns what a file is that starts so, where it is no text though its name may say so."""
+    """Returns what a file is that starts so, where it is none that is read as text."""
     return next((name for start, name in _HEADS.items() if head.startswith(start)), None)
 
 

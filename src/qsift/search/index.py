@@ -11,7 +11,7 @@ How it is stored is `table`'s affair, which is loaded when the first index is op
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from .filter import Filter, inside
 from .progress import OnProgress, counting
 from .ranking import Candidate
 from .retrieval import FirstStage, Mode
-from .roots import Root, check_here, documents_of, keep_roots, kept_roots
+from .roots import Root, as_roots, check_here, documents_of, keep_roots, kept_roots
 from .settings import IndexOptions, Settings
 from .watching import changes_of
 from qsift.documents import Document, OnBatch, OnSkip, Splitter
@@ -179,12 +179,17 @@ class SearchIndex:
         """
         return self._write(documents, inside(within), on_skip, on_batch, on_progress)
 
-    def keep(self, roots: Iterable[Root]) -> None:
-        """Keeps in the index what it is made of, so that `roots` and `watch` know; a path that is kept is replaced.
+    def keep(self, paths: Iterable[Root | str | os.PathLike[str]]) -> None:
+        """Keeps in the index what it is made of, for `roots`; a path that is kept is replaced.
+
+        Args:
+            paths: files and folders; a `Root` says how it is walked, too.
 
         Raises:
+            TypeError: ``paths`` is a single path.
             SearchIndexError: another process is writing, or the disk refuses.
         """
+        roots = as_roots(paths)
         with self._table.writing():
             kept = {root.source: root for root in (*kept_roots(self.path), *roots)}
             keep_roots(self.path, list(kept.values()))
@@ -199,21 +204,25 @@ class SearchIndex:
         check_here(self.path, roots)
         return roots
 
-    def watch(self, roots: Sequence[Root], *, on_skip: OnSkip) -> Iterator[IndexChanges]:
+    def watch(
+        self, paths: Iterable[Root | str | os.PathLike[str]], *, on_skip: OnSkip
+    ) -> Generator[IndexChanges, None, None]:
         """Yields what it did each time when it has brought the index up to date with files; ends by an error alone.
 
         The first update looks at all files, the others at what changed, half a second after the last change or five
         after the first. Between them nothing is held: others search and write, and what happens meanwhile counts later.
 
         Args:
-            roots: what is watched.
+            paths: files and folders; a `Root` says how it is walked, too.
             on_skip: is told source and reason of what cannot be read.
 
         Raises:
+            TypeError: ``paths`` is a single path.
             MissingExtraError: watchfiles is not installed.
-            DocumentError: a folder is gone, or cannot be watched.
+            DocumentError: a path is not there or goes, or cannot be watched.
             SearchIndexError, EngineError: as `update`. With `IndexOptions.wait` below 0 another writer is waited for.
         """
+        roots = as_roots(paths)
         with closing(changes_of(roots, but=self.path)) as told:
             next(told)
             documents = documents_of(roots, on_skip=on_skip)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 
@@ -38,6 +38,17 @@ class Root:
     def source(self) -> str:
         """The source of its document, or the folder that those of its documents are in."""
         return source_name(self.path)
+
+
+def as_roots(paths: Iterable[Root | str | os.PathLike[str]]) -> list[Root]:
+    """Returns the roots among paths as they are, and a root for each other one.
+
+    Raises:
+        TypeError: a single path.
+    """
+    if isinstance(paths, str | bytes | os.PathLike):
+        raise TypeError(f"paths is the single path {paths!r}; pass a list of paths.")
+    return [path if isinstance(path, Root) else Root.of(path) for path in paths]
 
 
 def documents_of(roots: Sequence[Root], *, on_skip: OnSkip, among: Sequence[str] | None = None) -> Iterator[Document]:

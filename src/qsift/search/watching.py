@@ -89,6 +89,8 @@ def _is_in(path: str, folder: str) -> bool:
 
 
 def _name(root: Root, path: str) -> str:
+    if path == root.place:
+        return root.source
     return source_name(os.path.join(root.path, os.path.relpath(path, root.place)))
 
 
