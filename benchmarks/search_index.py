@@ -1,12 +1,13 @@
 """How fast is the index beside the bare model, and how fast and how complete is its first stage?
 
     python benchmarks/search_index.py MODEL.gguf [--packages LIST] [--passages 60000] [--rows 1000000] [--trial]
+    python benchmarks/search_index.py MODEL.gguf --home 20000 [--trial]
 
 Texts are synopsis and description of the packages in LIST, one of apt's Translation-en files (on Debian in
 /var/lib/apt/lists, elsewhere fetched by benchmarks/demo/corpus.py), or seeded ones of twenty words. Indexing and
 the second update run in a child of their own, whose peak memory counts. The large table is filled with synthetic
-vectors in clusters, without the model. An exact search is what recall is measured against. Figures go to
-benchmarks/results/search_index.jsonl.
+vectors in clusters, without the model. An exact search is what recall is measured against. With --home, a folder like
+someone's home is made, walked and indexed instead. Figures go to benchmarks/results/search_index.jsonl.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,13 +27,14 @@ import numpy as np
 from demo.sources import paragraphs_of
 from harness.child import Child
 from harness.command_line import command, record
+from harness.home import UNSAID, make_home
 from harness.rows import Figure, machine_line, verdict
 from harness.turns import seconds
 
 from qsift import Document, Embedder, IndexOptions, Passage, SearchIndex
 from qsift.engine import peak_rss
 from qsift.hub import checksum
-from qsift.search import Mode
+from qsift.search import Mode, Root, documents_of
 from qsift.text import normalize
 
 N_CANDIDATES = 50
@@ -161,12 +164,50 @@ def fill(path: Path, model: Path, n: int) -> tuple[list[str], np.ndarray]:
     return queries, synthetic.rows(N_QUERIES)
 
 
+def home(folder: Path, embedder: Embedder, n_files: int) -> dict[str, float]:
+    """Returns what it takes to walk a home of so many files and to index it; checks that the right ones are found."""
+    made = make_home(folder / "home", n_files)
+    print(f"  {made.n_files} files, {made.n_bytes / 1e6:.0f} MB", flush=True)
+    root = Root.of(folder / "home")
+    reasons: list[str] = []
+
+    def on_skip(_: str, reason: str) -> None:
+        reasons.append(re.split(r"[.:] ", reason + " ")[0])
+
+    found: list[Document] = []
+    walk = seconds(lambda: found.extend(documents_of([root], on_skip=on_skip)))
+    with SearchIndex.open(folder / "index", embedder) as index:
+        total = seconds(lambda: index.update(documents_of([root], on_skip=lambda *_: None), on_skip=on_skip))
+        info = index.info()
+        again = seconds(lambda: index.update(documents_of([root], on_skip=lambda *_: None), on_skip=lambda *_: None))
+        name = found[0].source
+        Path(name).write_text("It is another now.\n")
+        # What `watch` does when one file changed.
+        one = seconds(lambda: index.update(documents_of([root], on_skip=on_skip, among=[name]), within=[name]))
+    assert {document.source.removeprefix(f"{root.source}/") for document in found} >= made.taken
+    assert info.documents == len(made.taken), (info.documents, len(made.taken))
+    assert len(reasons) == sum(n for fate, n in made.fates.items() if fate != UNSAID), Counter(reasons)
+    for reason, n in sorted(Counter(reasons).items()):
+        print(f"  {n:9} files      {reason}", flush=True)
+    print(f"  {made.fates[UNSAID]:9} files      {UNSAID}", flush=True)
+    return {
+        "walk, s": walk,
+        "indexing, s": total,
+        "passages": info.passages,
+        "documents": info.documents,
+        "disk, MB": info.nbytes / 1e6,
+        "update, nothing changed, s": again,
+        "update of one file, s": one,
+    }
+
+
 def main() -> None:
     """Measures, prints and records."""
     parser = command(__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--packages", help="one of apt's Translation-en lists; default: seeded words")
     parser.add_argument("--passages", type=int, default=60_000)
+    parser.add_argument("--home", type=int, help="files of a home; nothing else is measured then")
     parser.add_argument("--rows", type=int, nargs="*", default=[20_000, 1_000_000], help="sizes of synthetic tables")
     options = parser.parse_args()
     print(machine_line())
@@ -182,6 +223,13 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder, Embedder.load(options.model) as embedder:
         path, width = Path(folder) / "index", embedder.width
+        if options.home:
+            for name, value in home(Path(folder), embedder, options.home).items():
+                print(f"  {options.home:9} files      {name:28} {value:10.3f}", flush=True)
+                settings = {"files": options.home, "width": width}
+                recorded.append(Figure("search_index", name, round(value, 4), settings, digest, None))
+            record(recorded, "search_index", options)
+            return
         child = Child("search_index")
         job = {
             "model": str(options.model),

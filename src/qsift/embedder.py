@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import Engine, EngineOptions, TokenIds, load_engine
+from .engine import Engine, EngineOptions, OnProgress, TokenIds, load_engine
 from .models import EmbedTemplate, ModelFile, Prompt
 from .text import (
     Encoded,
@@ -51,6 +51,7 @@ class EncodeOptions(TypedDict, total=False):
     max_tokens: int | None
     truncate: bool
     show_progress_bar: bool
+    on_progress: OnProgress | None
 
 
 class Embedder(LoadedModel):
@@ -110,6 +111,7 @@ class Embedder(LoadedModel):
         max_tokens: int | None = None,
         truncate: bool = True,
         show_progress_bar: bool = False,
+        on_progress: OnProgress | None = None,
     ) -> Any:
         """Returns the vectors of texts, which are queries with an instruction, and stand bare without a prompt.
 
@@ -124,6 +126,7 @@ class Embedder(LoadedModel):
             max_tokens: longest text in tokens, instruction and end token included; None means the model's context.
             truncate: whether a longer text is cut at its end, with a warning, or refused.
             show_progress_bar: whether to draw one on stderr.
+            on_progress: is told after each decode call how many more texts are done; equal ones are one.
 
         Returns:
             For a str (dim,), for a list (n, dim) in its order, for an iterator an iterator of (dim,) rows
@@ -141,7 +144,15 @@ class Embedder(LoadedModel):
         single = isinstance(texts, str)
         items = [texts] if single else texts if isinstance(texts, Iterator) else as_list(texts, "texts")
         to_prompt = self._template(instruction, prompt_name, prompt).prompt
-        vectors = self._results(items, check_text, to_prompt, finish, limit, show_progress=show_progress_bar)
+        vectors = self._results(
+            items,
+            check_text,
+            to_prompt,
+            finish,
+            limit,
+            show_progress=show_progress_bar,
+            on_progress=on_progress,
+        )
         return vectors[0] if single else vectors
 
     @shows_keywords_of(encode)

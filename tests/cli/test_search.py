@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -86,10 +88,12 @@ def test_an_index_is_made_searched_brought_up_to_date_and_emptied(notes: Path) -
         (["search", "a"], 2, "Pass either paths to search or --index INDEX"),
         (["search", "a", "notes", "--index", "x"], 2, "Pass either paths to search or --index INDEX"),
         (["search", "a", "notes", "--mode", "text"], 2, "--mode: for --index only"),
+        (["search", "a", "--index", "x", "--hidden"], 2, "--hidden: for paths only"),
         (["search", "a", "--index", "x"], 1, "'x': There is no index. Make one with: qsift index add"),
         (["search", "a", "notes", "--json", "--format", "grep"], 2, "--json and --format grep ask for two forms"),
         (["search", "a", "gone"], 1, "'gone': There is no such file or folder"),
         (["search", "a", "notes", "--no-reranker", "--min-score", "0.5"], 2, "--min-score is a score of the reranker"),
+        (["index", "watch", "x"], 1, "'x': There is no index"),
         (["index", "update", "x", "notes"], 1, "'x': There is no index"),
     ],
 )
@@ -113,6 +117,35 @@ def test_a_place_has_one_name_however_it_is_spelt_and_an_index_holds_no_index(no
     assert "0 added, 0 changed, 0 removed, 5 unchanged" in around and "my.index" not in around
     os.unlink(odd)
     assert "1 removed, 4 unchanged" in qsift(notes, "index", "update", "my.index", "./notes").stderr
+
+
+def test_what_ignore_files_name_is_not_found_and_leaves_an_index_when_it_is_updated(notes: Path) -> None:
+    (notes / "notes/uv.lock").write_text("a lock file\n")
+    added = qsift(notes, "index", "add", "my.index", "notes", "--no-ignore").stderr
+    assert "5 added" in added
+    (notes / "notes/.gitignore").write_text("sub/\nviewer.txt\n")
+    updated = qsift(notes, "index", "update", "my.index", "notes").stderr
+    assert "3 removed, 2 unchanged" in updated and "Skipped 'notes/uv.lock': It is a lock file" in updated
+    assert {hit["source"] for hit in found(notes, "pictures", "notes", "--no-reranker")} == {
+        "notes/bread.md",
+        "notes/量子.md",
+    }
+
+
+@pytest.mark.posix
+def test_an_index_is_kept_up_to_date_until_ctrl_c(notes: Path) -> None:
+    qsift(notes, "index", "add", "my.index", "notes")
+    (notes / "notes/bread.md").write_text("Rye bread keeps for a week.\n")
+    assert "1 changed, 0 removed, 3 unchanged" in qsift(notes, "index", "update", "my.index").stderr
+    command = [sys.executable, "-m", "qsift", "index", "watch", "my.index"]
+    with subprocess.Popen(command, cwd=notes, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        lines = iter(process.stderr.readline, "")
+        assert "Watching notes. Ctrl-C ends it." in next(line for line in lines if "Watching" in line)
+        (notes / "notes/viewer.txt").write_text("A program that plays music.\n")
+        assert re.fullmatch(r"\d\d:\d\d:\d\d  1 changed, 1 embedded \(passages\)\.\n", next(lines))
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(30), "".join(lines).strip()) == (130, "")
 
 
 def test_an_empty_folder_gives_nothing_and_says_so(notes: Path) -> None:

@@ -22,6 +22,7 @@ from qsift import (
     EngineOptions,
     Filter,
     IndexOptions,
+    PassageList,
     SearchIndex,
     SearchIndexError,
     Section,
@@ -145,6 +146,23 @@ def test_an_update_embeds_only_what_changed_and_removes_what_is_gone(
     assert (result.changed, result.removed, result.unchanged) == (1, 4, 35)
     assert result.embedded == 2, "the passage that did not change keeps its vector"
     assert contents(index) == expected(now)
+
+
+def test_progress_counts_passages_as_they_are_embedded(index: SearchIndex, embedder: Embedder) -> None:
+    documents = [*numbered(700), document("twice.md", "the same", "the same")]
+    told: list[tuple[int, int]] = []
+    index.update(documents, on_progress=lambda *numbers: told.append(numbers))
+    assert told == sorted(told) and told[-1] == (1402, 1402) and all(done <= cut for done, cut in told)
+    assert len({done for done, _ in told}) > 20, "not a batch at a time"
+    again: list[tuple[int, int]] = []
+    index.update(
+        [document(documents[0].source, "passage 0 of document 0, version 1", "new", stamp="2")],
+        on_progress=lambda *numbers: again.append(numbers),
+    )
+    assert again[0] == (1, 2) and again[-1] == (2, 2), "a passage that keeps its vector is done"
+    listed: list[tuple[int, int]] = []
+    PassageList.of(documents, embedder, on_progress=lambda *numbers: listed.append(numbers))
+    assert listed == sorted(listed) and listed[-1] == (1402, 1402) and len(listed) > 20
 
 
 def test_an_update_removes_nothing_outside_of_where_it_was_told_to_look(index: SearchIndex) -> None:

@@ -14,10 +14,22 @@ from .completion import index_paths, model_names
 from .console import tell
 from .options import all_of, as_json_option, engine, engine_options, shows_progress, stderr_options
 from .output import print_facts, print_found, print_json, print_places
-from qsift.documents import KINDS, Document, OnBatch, OnSkip, Passage, find_documents, source_name
+from qsift.documents import KINDS, Document, OnSkip, source_name
 from qsift.embedder import Embedder
 from qsift.reranker import Reranker
-from qsift.search import ORDERS, Filter, IndexChanges, Mode, PassageList, SearchIndex, SearchPipeline
+from qsift.search import (
+    ORDERS,
+    Filter,
+    IndexChanges,
+    IndexOptions,
+    Mode,
+    OnProgress,
+    PassageList,
+    Root,
+    SearchIndex,
+    SearchPipeline,
+    documents_of,
+)
 
 _PATH = click.Path(path_type=str)
 _embedding = click.option(
@@ -29,13 +41,14 @@ _embedding = click.option(
     help="A .gguf file or a name.",
 )
 _index = click.argument("index", metavar="INDEX", type=_PATH, shell_complete=index_paths)
-_from_paths = all_of(
-    _index,
-    click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH…"),
-    _embedding,
-    engine_options,
-    stderr_options,
+_WALK = ("no_ignore", "hidden")
+_some_paths = click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH…")
+_any_paths = click.argument("paths", nargs=-1, type=_PATH, metavar="[PATH…]")
+_walk = all_of(
+    click.option("--no-ignore", is_flag=True, help="Take what ignore files name, and generated files."),
+    click.option("--hidden", is_flag=True, help="Take hidden files and folders."),
 )
+_from_paths = all_of(_walk, _embedding, engine_options, stderr_options)
 _filters = all_of(
     click.option("--glob", help="Only sources that match, such as 'notes/*.md'."),
     click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="Only documents of this kind."),
@@ -50,6 +63,7 @@ _filters = all_of(
 @click.option(
     "--index", "index_path", type=_PATH, shell_complete=index_paths, help="Search this index instead of paths."
 )
+@_walk
 @_embedding
 @click.option(
     "--reranker",
@@ -125,19 +139,24 @@ def search(question: str, paths: tuple[str, ...], **options: Any) -> None:
 def _first_stage(paths: Sequence[str], embedder: Any, options: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Gives what finds candidates and the options of its search."""
     if options["index_path"] is not None:
+        if given := [name for name in _WALK if options[name]]:
+            raise click.UsageError(f"{_named(given)}: for paths only.")
         where = Filter(options["glob"], options["kinds"], _seconds(options["after"]), _seconds(options["before"]))
         with SearchIndex.open(options["index_path"], embedder, create=False) as index:
             yield index, {"mode": options["mode"] or "hybrid", "where": where, "coarse_dim": options["coarse_dim"]}
         return
     given = [name for name in ("mode", "coarse_dim", "glob", "kinds", "after", "before") if options[name]]
     if given:
-        named = ", ".join("--" + name.replace("_", "-").replace("kinds", "kind") for name in given)
-        raise click.UsageError(f"{named}: for --index only.")
-    with _reading(paths, options) as (documents, on_batch):
-        passages = PassageList.of(documents, embedder, on_skip=_skipping(options), on_batch=on_batch)
+        raise click.UsageError(f"{_named(given)}: for --index only.")
+    with _reading(_given(paths, options), options) as (documents, on_progress):
+        passages = PassageList.of(documents, embedder, on_skip=_skipping(options), on_progress=on_progress)
     if not passages.passages:
         _tell("There is no text in these paths.", options)
     yield passages, {}
+
+
+def _named(options: Sequence[str]) -> str:
+    return ", ".join("--" + name.replace("_", "-").replace("kinds", "kind") for name in options)
 
 
 @click.group()
@@ -146,21 +165,55 @@ def index() -> None:
 
 
 @index.command()
+@_index
+@_some_paths
 @_from_paths
 def add(index: str, paths: tuple[str, ...], **options: Any) -> None:
     """Add files and folders to INDEX, a folder that is made if it is not there."""
-    with _opened(index, options, create=True) as opened, _reading(paths, options) as (documents, on_batch):
-        _tell(_said(opened.add(documents, on_skip=_skipping(options), on_batch=on_batch)), options)
+    with _opened(index, options, create=True) as opened:
+        roots = _roots(opened, paths, options)
+        with _reading(roots, options) as (documents, on_progress):
+            opened.keep(roots)
+            changes = opened.add(documents, on_skip=_skipping(options), on_progress=on_progress)
+        _tell(_said(changes), options)
 
 
 @index.command()
+@_index
+@_any_paths
 @_from_paths
 def update(index: str, paths: tuple[str, ...], **options: Any) -> None:
-    """Bring INDEX up to date with files and folders: embed what changed, remove what is gone from them."""
-    with _opened(index, options, create=False) as opened, _reading(paths, options) as (documents, on_batch):
-        within = [source_name(path) for path in paths]
-        changes = opened.update(documents, within=within, on_skip=_skipping(options), on_batch=on_batch)
+    """Bring INDEX up to date with files and folders: embed what changed, remove what is gone from them.
+
+    Without PATHs, with those that it was made of.
+    """
+    with _opened(index, options, create=False) as opened:
+        roots = _roots(opened, paths, options)
+        within = [root.source for root in roots]
+        with _reading(roots, options) as (documents, on_progress):
+            opened.keep(roots)
+            changes = opened.update(documents, within=within, on_skip=_skipping(options), on_progress=on_progress)
         _tell(_said(changes), options)
+
+
+@index.command()
+@_index
+@_any_paths
+@_from_paths
+def watch(index: str, paths: tuple[str, ...], **options: Any) -> None:
+    """Keep INDEX up to date while files change, until Ctrl-C.
+
+    Watched are PATHs or, without them, those that it was made of. While nothing changes, nothing is done or said.
+    """
+    with _opened(index, options, create=False, wait=-1) as opened:
+        roots = _roots(opened, paths, options)
+        if paths:
+            opened.keep(roots)
+        updates = opened.watch(roots, on_skip=_skipping(options))
+        _tell(_said(next(updates)), options)
+        _tell(f"Watching {', '.join(root.source for root in roots)}. Ctrl-C ends it.", options)
+        for changes in updates:
+            _tell(f"{datetime.now():%H:%M:%S}  {_said(changes, zeros=False)}", options)
 
 
 @index.command()
@@ -187,37 +240,60 @@ def info(index: str, as_json: bool) -> None:
 
 
 @contextmanager
-def _opened(path: str, options: dict[str, Any], *, create: bool) -> Iterator[SearchIndex]:
+def _opened(
+    path: str, options: dict[str, Any], *, create: bool, wait: float = IndexOptions.wait
+) -> Iterator[SearchIndex]:
     with (
         Embedder.load(options["embedding"], options=engine(options)) as embedder,
-        SearchIndex.open(path, embedder, create=create) as opened,
+        SearchIndex.open(path, embedder, create=create, options=IndexOptions(wait=wait)) as opened,
     ):
         yield opened
 
 
+def _given(paths: Sequence[str], options: dict[str, Any]) -> list[Root]:
+    return [Root.of(path, ignore=not options["no_ignore"], hidden=options["hidden"]) for path in paths]
+
+
+def _roots(opened: SearchIndex, paths: Sequence[str], options: dict[str, Any]) -> list[Root]:
+    """Returns what a command is about: its paths, else what the index was made of."""
+    if paths:
+        return _given(paths, options)
+    if given := [name for name in _WALK if options[name]]:
+        raise click.UsageError(f"{_named(given)}: for paths only. Without them, the index knows how it was made.")
+    return opened.roots()
+
+
 @contextmanager
-def _reading(paths: Sequence[str], options: dict[str, Any]) -> Iterator[tuple[Iterable[Document], OnBatch]]:
-    """Gives the documents of paths, drawn as a bar while they are read, and what is to be told of each batch."""
+def _reading(roots: Sequence[Root], options: dict[str, Any]) -> Iterator[tuple[Iterable[Document], OnProgress]]:
+    """Gives the documents of roots, and what draws a bar of their passages when it is told of them."""
     from tqdm import tqdm
 
-    documents = list(find_documents(paths, on_skip=_skipping(options)))
-    with tqdm(documents, unit=" documents", dynamic_ncols=True, disable=not shows_progress(options)) as bar:
-        count = 0
+    documents = list(documents_of(roots, on_skip=_skipping(options)))
+    n_read = 0
+    with tqdm(unit=" passages", dynamic_ncols=True, disable=not shows_progress(options)) as bar:
 
-        def on_batch(passages: Sequence[Passage]) -> None:
-            nonlocal count
-            count += len(passages)
-            bar.set_postfix_str(f"{count / max(bar.format_dict['elapsed'], 1e-9):.0f} passages/s")
+        def read() -> Iterator[Document]:
+            nonlocal n_read
+            for n_read, document in enumerate(documents, 1):
+                bar.set_postfix_str(f"{n_read} of {len(documents)} documents", refresh=False)
+                bar.update(0)
+                yield document
 
-        yield bar, on_batch
+        def on_progress(done: int, cut: int) -> None:
+            # The documents that are left have as many passages each, as far as one can tell.
+            bar.total = round(cut * len(documents) / n_read)
+            bar.update(done - bar.n)
+
+        yield read(), on_progress
 
 
 def _skipping(options: dict[str, Any]) -> OnSkip:
     return lambda name, reason: _tell(f"Skipped {name!r}: {reason}", options)
 
 
-def _said(changes: IndexChanges) -> str:
-    return ", ".join(f"{count} {name}" for name, count in asdict(changes).items()) + " (passages)."
+def _said(changes: IndexChanges, *, zeros: bool = True) -> str:
+    counts = asdict(changes).items()
+    return ", ".join(f"{count} {name}" for name, count in counts if count or zeros) + " (passages)."
 
 
 def _tell(line: str, options: dict[str, Any]) -> None:

@@ -6,4 +6,5 @@ text's tokens is given to it.
 
 from .document import KINDS, Document, Kind, OnSkip, Section
 from .files import find_documents, source_name
+from .ignoring import IGNORE_FILES
 from .passages import OnBatch, Passage, Splitter

@@ -9,18 +9,17 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
 from .document import Document, Kind, OnSkip, Section
+from .ignoring import IgnoreRules, Verdict, is_marked, is_wanted_by_nobody, why_generated
+from .noise import check_noise, format_of, without_data
 from .readers.pdf import PdfError, check_pdf_extra, read_pdf
 from .readers.text import HEAD_BYTES, NotTextError, is_binary, read_blocks
 from qsift.errors import DocumentError, MissingExtraError
 
-# Hidden ones are left out as well.
-_LEFT_OUT = {"node_modules", "__pycache__"}
-# What is in a virtual environment, and in an index.
-_MARKS = {"pyvenv.cfg", "passages.lance"}
 _CODE_SUFFIXES = """
     ada asm awk bash bat c cc cfg clj cmake conf cpp cs css cu cxx d dart diff el elm erl ex exs f f90 fs fish gd
     glsl go gradle graphql groovy h hcl hh hpp hs hxx ini ipynb java jl js json json5 jsonl jsx kt kts less lisp lua
@@ -37,17 +36,32 @@ _NAMES: dict[str, Kind] = dict.fromkeys(("makefile", "dockerfile", "rakefile", "
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
-def find_documents(paths: Iterable[str | os.PathLike[str]], *, on_skip: OnSkip) -> Iterator[Document]:
+def find_documents(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    on_skip: OnSkip,
+    ignore: bool = True,
+    hidden: bool = False,
+    among: Iterable[str] | None = None,
+) -> Iterator[Document]:
     """Returns an iterator over the documents of files and folders, found as it goes.
 
-    A given file is always taken. In folders, hidden files and folders, node_modules, __pycache__,
-    virtual environments and indices are left out. Links are followed; what two paths lead to is found once. The order
-    is that of ``paths``, within a folder that of the names.
+    A given file is always taken. In folders, what ignore files name is left out: .gitignore as git reads it, .ignore
+    and .qsiftignore, of which the later ones outdo the earlier. So are hidden files and folders, node_modules,
+    __pycache__, the folders of version control, virtual environments, indices, and generated files: lock files,
+    source maps, minified code, and text or code with a line of 100,000 characters. What a "!" line of a .ignore or
+    .qsiftignore names is taken, whatever it is; one of a .gitignore may be hidden. Links are followed; what two paths
+    lead to is found once. The order is that of ``paths``, within a folder that of the names.
 
     Args:
         paths: files and folders.
-        on_skip: called with the name and the reason for each file or folder that cannot be read or is
-            no text. What only reading tells, such as a damaged PDF, is a DocumentError of `Document.read`.
+        on_skip: called with the name and the reason for each file or folder that cannot be read, is no text or is
+            generated. What only reading tells, such as a damaged PDF or a long line, is a DocumentError of
+            `Document.read`.
+        ignore: False takes all but hidden files and indices.
+        hidden: whether to take hidden files and folders.
+        among: sources and folders, as `source_name` gives them; only what is one of them or in one is found, and no
+            other folder is looked into. None finds all.
 
     Raises:
         DocumentError: a given path does not exist or is neither file nor folder; before anything is read.
@@ -59,7 +73,7 @@ def find_documents(paths: Iterable[str | os.PathLike[str]], *, on_skip: OnSkip) 
     given = [os.fspath(path) for path in paths]
     for path in given:
         _check_given(path)
-    return _walk(given, on_skip)
+    return _Walk(on_skip, ignore=ignore, hidden=hidden, among=among).documents(given)
 
 
 def source_name(path: str) -> str:
@@ -86,38 +100,110 @@ def _check_given(path: str) -> None:
 _SPECIAL = "It is a pipe, a socket or a device. Only files and folders can be searched."
 
 
-def _walk(given: list[str], on_skip: OnSkip) -> Iterator[Document]:
-    seen = set()
-    stack = [(path, True) for path in reversed(given)]
-    while stack:
-        path, is_given = stack.pop()
-        name = source_name(path)
-        try:
-            status = os.stat(path)
-            # Also what ends loops of links.
-            if (identity := (status.st_dev, status.st_ino)) in seen:
+@dataclass(frozen=True)
+class _Place:
+    """What is to be looked at.
+
+    Attributes:
+        path: as it is opened.
+        full: absolute and with "/", as ignore files see it.
+        rules: of the folder that it is in; None where it was given.
+        wanted: whether it is taken though it looks generated.
+    """
+
+    path: str
+    full: str
+    rules: IgnoreRules | None
+    wanted: bool
+
+
+class _Walk:
+    """A walk through files and folders."""
+
+    def __init__(self, on_skip: OnSkip, *, ignore: bool, hidden: bool, among: Iterable[str] | None) -> None:
+        self._on_skip = on_skip
+        self._ignore = ignore
+        self._hidden = hidden
+        self._among = None if among is None else {name.rstrip("/") or name[:1] for name in among}
+        if self._among and "." in self._among:
+            self._among = None
+        # The folders that lead there.
+        self._ways = {name[:end] for name in self._among or () for end in range(len(name)) if name[end] == "/"}
+
+    def documents(self, given: list[str]) -> Iterator[Document]:
+        seen = set()
+        stack = [_Place(path, _full(path), None, True) for path in reversed(given)]
+        while stack:
+            place = stack.pop()
+            path, name = place.path, source_name(place.path)
+            try:
+                status = os.stat(path)
+                # Also what ends loops of links.
+                if (identity := (status.st_dev, status.st_ino)) in seen:
+                    continue
+                seen.add(identity)
+                if stat.S_ISDIR(status.st_mode):
+                    stack.extend(reversed(self._children(place, name)))
+                elif self._among is not None and not self._is_meant(name):
+                    continue
+                elif stat.S_ISREG(status.st_mode):
+                    kind = _kind(path)
+                    stamp = f"{status.st_size}-{status.st_mtime_ns}"
+                    read = partial(_read, path, name, kind, long_lines=place.wanted)
+                    yield Document(name, kind, stamp, status.st_mtime, read)
+                else:
+                    self._on_skip(name, _SPECIAL)
+            except OSError as error:
+                self._on_skip(name, _reason(error, path))
+            except (NotTextError, MissingExtraError) as error:
+                self._on_skip(name, str(error))
+
+    def _children(self, place: _Place, name: str) -> list[_Place]:
+        """Returns what is in a folder and not left out, in the order of the names."""
+        with os.scandir(place.path) as found:
+            entries = {entry.name: entry.is_dir(follow_symlinks=False) or os.path.isdir(entry.path) for entry in found}
+        if place.rules is not None and is_marked(entries, ignore=not place.wanted):
+            return []
+        rules = IgnoreRules()
+        if self._ignore:
+            rules = place.rules or IgnoreRules.above(place.full, self._skip_ignore_file)
+            rules = rules.inside(place.full, entries, self._skip_ignore_file)
+        children = []
+        for child in sorted(entries):
+            path, full = os.path.join(place.path, child), f"{place.full}/{child}"
+            if self._among is not None and not self._leads_to(source_name(path)):
                 continue
-            seen.add(identity)
-            if stat.S_ISDIR(status.st_mode):
-                children = reversed(_children(path, is_given=is_given))
-                stack.extend((os.path.join(path, child), False) for child in children)
-            elif stat.S_ISREG(status.st_mode):
-                kind = _kind(path)
-                stamp = f"{status.st_size}-{status.st_mtime_ns}"
-                yield Document(name, kind, stamp, status.st_mtime, partial(_read, path, name, kind))
-            else:
-                on_skip(name, _SPECIAL)
-        except OSError as error:
-            on_skip(name, _reason(error, path))
-        except (NotTextError, MissingExtraError) as error:
-            on_skip(name, str(error))
+            said = rules.verdict(full, is_folder=entries[child])
+            if said == "wanted" or (said != "ignored" and self._is_taken(path, said, is_folder=entries[child])):
+                children.append(_Place(path, full, rules, said == "wanted" or not self._ignore))
+        return children
+
+    def _is_taken(self, path: str, said: Verdict | None, *, is_folder: bool) -> bool:
+        """Returns whether to take what nobody asked for."""
+        name = os.path.basename(path)
+        if name.startswith(".") and not self._hidden and said != "kept":
+            return False
+        if not self._ignore:
+            return True
+        if is_folder:
+            return not is_wanted_by_nobody(name)
+        if reason := why_generated(name):
+            self._on_skip(source_name(path), reason)
+        return reason is None
+
+    def _is_meant(self, name: str) -> bool:
+        meant = self._among or set()
+        return name in meant or any(name[:end] in meant for end in range(len(name)) if name[end] == "/")
+
+    def _leads_to(self, name: str) -> bool:
+        return name in self._ways or self._is_meant(name)
+
+    def _skip_ignore_file(self, path: str, reason: str) -> None:
+        self._on_skip(source_name(path), reason)
 
 
-def _children(folder: str, *, is_given: bool) -> list[str]:
-    names = os.listdir(folder)
-    if not is_given and not _MARKS.isdisjoint(names):
-        return []
-    return sorted(name for name in names if not name.startswith(".") and name not in _LEFT_OUT)
+def _full(path: str) -> str:
+    return os.path.realpath(path).replace(os.sep, "/").rstrip("/")
 
 
 def _kind(path: str) -> Kind:
@@ -128,6 +214,8 @@ def _kind(path: str) -> Kind:
     if suffix == "pdf":
         check_pdf_extra()
         return "pdf"
+    if its_format := format_of(head):
+        raise NotTextError(f"It is {its_format} by its first bytes, not text.")
     if is_binary(head):
         raise NotTextError("It is binary: it holds zero bytes.")
     by_content: Kind = "code" if head.startswith(b"#!") else "text"
@@ -138,9 +226,12 @@ def _suffix(path: str) -> str:
     return os.path.splitext(path)[1][1:].lower()
 
 
-def _read(path: str, name: str, kind: Kind) -> Iterator[Section]:
-    """Yields the sections of a file."""
+def _read(path: str, name: str, kind: Kind, *, long_lines: bool) -> Iterator[Section]:
+    """Yields the sections of a file, after a look at all of it where it is text: nothing of a noisy one is found."""
     try:
+        if kind != "pdf":
+            with open(path, "rb") as file:
+                check_noise(read_blocks(file), long_lines=long_lines or kind == "html")
         with open(path, "rb") as file:
             yield from _sections(file, kind)
     except OSError as error:
@@ -158,7 +249,7 @@ def _sections(file: BinaryIO, kind: Kind) -> Iterator[Section]:
         yield from read_html(read_blocks(file))
     else:
         line = 1
-        for block in read_blocks(file):
+        for block in without_data(read_blocks(file)):
             yield Section(block, line)
             line += block.count("\n")
 

@@ -9,5 +9,5 @@ from .batching import common_prefix, unique
 from .llama import MAX_INPUT_TOKENS, InputSquares, ggml_function, library, version
 from .loading import free_memory, load_engine, needed_memory
 from .machine import cache_folder, cpu_name, peak_rss, physical_cores
-from .protocol import Accel, CacheType, Device, Engine, EngineOptions, Stepper, Token, TokenIds
+from .protocol import Accel, CacheType, Device, Engine, EngineOptions, OnProgress, Stepper, Token, TokenIds
 from .selfcheck import accelerator_mode, extra_buffers

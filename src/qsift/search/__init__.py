@@ -8,6 +8,8 @@ from .batches import IndexedSource
 from .filter import Filter
 from .index import IndexChanges, IndexInfo, SearchIndex
 from .pipeline import CANDIDATES, PassageList, SearchHit, SearchPipeline
+from .progress import OnProgress
 from .ranking import ORDERS, Candidate
 from .retrieval import Mode
+from .roots import Root, documents_of
 from .settings import IndexOptions

@@ -11,7 +11,8 @@ How it is stored is `table`'s affair, which is loaded when the first index is op
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,9 +22,12 @@ from numpy.typing import NDArray
 
 from .batches import Batch, Batches, IndexedSource
 from .filter import Filter, inside
+from .progress import OnProgress, counting
 from .ranking import Candidate
 from .retrieval import FirstStage, Mode
+from .roots import Root, as_roots, check_here, documents_of, keep_roots, kept_roots
 from .settings import IndexOptions, Settings
+from .watching import changes_of
 from qsift.documents import Document, OnBatch, OnSkip, Passage, Splitter
 from qsift.embedder import Embedder
 from qsift.errors import SearchIndexError
@@ -142,9 +146,10 @@ class SearchIndex:
         *,
         on_skip: OnSkip | None = None,
         on_batch: OnBatch | None = None,
+        on_progress: OnProgress | None = None,
     ) -> IndexChanges:
         """Indexes documents that are new or changed; arguments, result and errors as `update`."""
-        return self._write(documents, inside(()), on_skip, on_batch)
+        return self._write(documents, inside(()), on_skip, on_batch, on_progress)
 
     def update(
         self,
@@ -153,6 +158,7 @@ class SearchIndex:
         within: Iterable[str] | None = None,
         on_skip: OnSkip | None = None,
         on_batch: OnBatch | None = None,
+        on_progress: OnProgress | None = None,
     ) -> IndexChanges:
         """Makes the index hold these documents: embeds what is new or changed, removes what is gone.
 
@@ -166,6 +172,7 @@ class SearchIndex:
             on_skip: is told source and reason of a document that cannot be read, which keeps what the
                 index has of it; None raises its DocumentError.
             on_batch: is told the passages of each batch once they are safe.
+            on_progress: is told after each decode call how many passages are embedded, and how many are cut so far.
 
         Raises:
             SearchIndexError: another process is writing, or the disk refuses.
@@ -174,7 +181,63 @@ class SearchIndex:
                 opened without an embedder.
             EngineError: from the engine.
         """
-        return self._write(documents, inside(within), on_skip, on_batch)
+        return self._write(documents, inside(within), on_skip, on_batch, on_progress)
+
+    def keep(self, paths: Iterable[Root | str | os.PathLike[str]]) -> None:
+        """Keeps in the index what it is made of, for `roots`; a path that is kept is replaced.
+
+        Args:
+            paths: files and folders; a `Root` says how it is walked, too.
+
+        Raises:
+            TypeError: ``paths`` is a single path.
+            SearchIndexError: another process is writing, or the disk refuses.
+        """
+        roots = as_roots(paths)
+        with self._table.writing():
+            kept = {root.source: root for root in (*kept_roots(self.path), *roots)}
+            keep_roots(self.path, list(kept.values()))
+
+    def roots(self) -> list[Root]:
+        """Returns what the index is made of, as `keep` was told.
+
+        Raises:
+            SearchIndexError: nothing was kept, or a path leads elsewhere from this folder than from where it was given.
+        """
+        roots = kept_roots(self.path)
+        check_here(self.path, roots)
+        return roots
+
+    def watch(
+        self, paths: Iterable[Root | str | os.PathLike[str]], *, on_skip: OnSkip
+    ) -> Generator[IndexChanges, None, None]:
+        """Yields what it did each time when it has brought the index up to date with files; ends by an error alone.
+
+        The first update looks at all files, the others at what changed, half a second after the last change or five
+        after the first. Between them nothing is held: others search and write, and what happens meanwhile counts later.
+
+        Args:
+            paths: files and folders; a `Root` says how it is walked, too.
+            on_skip: is told source and reason of what cannot be read.
+
+        Raises:
+            TypeError: ``paths`` is a single path.
+            MissingExtraError: watchfiles is not installed.
+            DocumentError: a path is not there or goes, or cannot be watched.
+            SearchIndexError, EngineError: as `update`. With `IndexOptions.wait` below 0 another writer is waited for.
+        """
+        roots = as_roots(paths)
+        with closing(changes_of(roots, but=self.path)) as told:
+            next(told)
+            documents = documents_of(roots, on_skip=on_skip)
+            yield self.update(documents, within=[root.source for root in roots], on_skip=on_skip)
+            for changes in told:
+                found = list(documents_of(changes.roots, on_skip=on_skip, among=changes.names))
+                # Else it was something that is left out.
+                if found or changes.gone:
+                    done = self.update(found, within=changes.names, on_skip=on_skip)
+                    if done != IndexChanges(unchanged=done.unchanged):
+                        yield done
 
     def remove(self, sources: Iterable[str]) -> int:
         """Removes documents by their sources or the folders they are in; returns how many there were.
@@ -185,6 +248,9 @@ class SearchIndex:
         """
         is_meant = inside(sources)
         with self._table.writing():
+            kept = kept_roots(self.path)
+            if any(is_meant(root.source) for root in kept):
+                keep_roots(self.path, [root for root in kept if not is_meant(root.source)])
             gone = [source for source in self._table.documents() if is_meant(source)]
             self._table.delete(gone)
             if gone:
@@ -285,8 +351,9 @@ class SearchIndex:
         may_go: Callable[[str], bool],
         on_skip: OnSkip | None,
         on_batch: OnBatch | None,
+        on_progress: OnProgress | None,
     ) -> IndexChanges:
-        embedder, embedded = self.embedder, 0
+        embedder, embedded, done = self.embedder, 0, 0
         if embedder is None:
             raise ValueError("The index was opened without an embedder. Pass one to SearchIndex.open.")
         limits = {"max_tokens": self._settings.max_tokens, "overlap": self._settings.overlap}
@@ -294,13 +361,15 @@ class SearchIndex:
             stored = self._table.documents()
             batches = Batches(documents, stored, Splitter(embedder.token_count, **limits), self.options.batch, on_skip)
             for batch in batches:
-                vectors, n_embedded = self._vectors(
-                    embedder, batch, sum(stored[source].n_rows for source in batch.replaced)
-                )
+                passages = [row.passage for row in batch.rows if row.passage.text]
+                count = counting(on_progress, done, done + len(passages))
+                n_replaced = sum(stored[source].n_rows for source in batch.replaced)
+                vectors, n_embedded = self._vectors(embedder, batch, n_replaced, count)
                 self._table.write(batch, vectors)
                 embedded += n_embedded
+                done += len(passages)
                 if on_batch:
-                    on_batch([row.passage for row in batch.rows if row.passage.text])
+                    on_batch(passages)
             gone = [source for source in stored if source not in batches.seen and may_go(source)]
             self._table.delete(gone)
             if batches.written or gone or not self._table.is_optimized():
@@ -310,7 +379,9 @@ class SearchIndex:
         unchanged = len(batches.seen) - len(batches.written | set(batches.skipped))
         return IndexChanges(added, changed, len(gone), unchanged, len(batches.skipped), embedded)
 
-    def _vectors(self, embedder: Embedder, batch: Batch, n_replaced: int) -> tuple[NDArray[Any], int]:
+    def _vectors(
+        self, embedder: Embedder, batch: Batch, n_replaced: int, count: Callable[[int], None] | None
+    ) -> tuple[NDArray[Any], int]:
         """Returns a vector for each row, and how many were computed; those of unchanged texts are there already."""
         texts = list(dict.fromkeys(row.passage.text for row in batch.rows if row.passage.text))
         # A document many times larger than a batch would fill the memory with its old vectors.
@@ -318,7 +389,9 @@ class SearchIndex:
         vectors = self._table.vectors_by_text(batch.replaced) if reusable else {}
         missing = [text for text in texts if text not in vectors]
         dim, precision = self._settings.width, self._settings.precision
-        rows = embedder.encode_document(missing, truncate_dim=dim, precision=precision)
+        if count:  # what needs no embedding
+            count(sum(bool(row.passage.text) for row in batch.rows) - len(missing))
+        rows = embedder.encode_document(missing, truncate_dim=dim, precision=precision, on_progress=count)
         vectors |= dict(zip(missing, rows, strict=True))
         blank = np.zeros(dim, precision)
         return np.stack([vectors.get(row.passage.text, blank) for row in batch.rows]), len(missing)

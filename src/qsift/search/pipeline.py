@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .progress import OnProgress, counting
 from .ranking import ORDERS, Candidate, Order, odds
 from qsift.documents import Document, OnBatch, OnSkip, Passage, Splitter
 from qsift.embedder import Embedder
@@ -70,6 +71,7 @@ class PassageList:
         splitter: Splitter | None = None,
         on_skip: OnSkip | None = None,
         on_batch: OnBatch | None = None,
+        on_progress: OnProgress | None = None,
     ) -> PassageList:
         """Returns the passages of documents.
 
@@ -79,6 +81,7 @@ class PassageList:
             splitter: how documents are cut; None takes 256 tokens with an overlap of 32.
             on_skip: is told source and reason of a document that cannot be read; None raises its DocumentError.
             on_batch: is told the passages of each batch once they are embedded.
+            on_progress: is told after each decode call how many passages are embedded, and how many are cut so far.
 
         Raises:
             DocumentError: a document cannot be read, and ``on_skip`` is None.
@@ -89,7 +92,11 @@ class PassageList:
         passages: list[Passage] = []
         parts = [np.empty((0, embedder.width), np.float32)]
         while batch := list(islice(source, _BATCH)):
-            parts.append(embedder.encode_document([passage.text for passage in batch]))
+            texts = list(dict.fromkeys(passage.text for passage in batch))
+            count = counting(on_progress, len(passages), len(passages) + len(batch))
+            if count:  # what needs no embedding
+                count(len(batch) - len(texts))
+            parts.append(embedder.encode_document([passage.text for passage in batch], on_progress=count))
             passages += batch
             if on_batch:
                 on_batch(batch)

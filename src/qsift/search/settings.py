@@ -25,7 +25,7 @@ class IndexOptions:
         max_tokens, overlap: longest passage, and what neighbours share; a new index takes 256 and 32.
         batch: passages that are embedded and written together; also what a kill can cost.
         exact_rows: passages above which float32 vectors get an approximate index.
-        wait: seconds to wait for another process that writes.
+        wait: seconds to wait for another process that writes; below 0 for as long as it takes.
     """
 
     truncate_dim: int | None = None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .tokenization import Encoded, PromptEncoder, Tokenizer, check_text
-from qsift.engine import Engine, Token, TokenIds, unique
+from qsift.engine import Engine, OnProgress, Token, TokenIds, unique
 from qsift.errors import InputTooLongError, NonFiniteError
 from qsift.models import ModelFile, Prompt
 
@@ -128,6 +128,7 @@ class LoadedModel:
         limit: LengthLimit,
         *,
         show_progress: bool,
+        on_progress: OnProgress | None = None,
     ) -> Any:
         """Returns what ``finish`` makes of the rows of items.
 
@@ -138,18 +139,26 @@ class LoadedModel:
             finish: rows to results, for any number of rows.
             limit: of a prompt.
             show_progress: whether to draw a bar on stderr.
+            on_progress: is told after each decode call how many more prompts are done.
 
         Returns:
             For a collection an array in its order, for an iterator an iterator of that array's rows.
         """
         checked = (check(item, index) for index, item in enumerate(items))
         if isinstance(items, Iterator):
-            parts = self._rows(map(to_prompt, checked), limit, show_progress=show_progress)
+            parts = self._rows(map(to_prompt, checked), limit, show_progress=show_progress, on_progress=on_progress)
             return (result for rows in parts for result in finish(rows))
         known = list(checked)
         firsts, inverse = unique(known)
         prompts = (to_prompt(known[first]) for first in firsts)
-        parts = self._rows(prompts, limit, positions=firsts, total=len(firsts), show_progress=show_progress)
+        parts = self._rows(
+            prompts,
+            limit,
+            positions=firsts,
+            total=len(firsts),
+            show_progress=show_progress,
+            on_progress=on_progress,
+        )
         found = np.concatenate([finish(self._no_rows), *map(finish, parts)])
         return found if len(firsts) == len(known) else found[inverse]
 
@@ -161,6 +170,7 @@ class LoadedModel:
         positions: Sequence[int] | None = None,
         total: int | None = None,
         show_progress: bool = False,
+        on_progress: OnProgress | None = None,
     ) -> Iterator[NDArray[np.float32]]:
         """Yields the engine's rows for a window of prompts at a time, in order.
 
@@ -170,6 +180,7 @@ class LoadedModel:
             positions: where the caller's list has each prompt, for messages; None counts from 0.
             total: how many there are, for the progress bar, if that is known.
             show_progress: whether to draw a progress bar on stderr.
+            on_progress: is told after each decode call how many more prompts are done.
 
         Raises:
             InputTooLongError: over the limit and not to be cut, or nothing of the body would remain.
@@ -177,6 +188,12 @@ class LoadedModel:
         """
         source, start = iter(prompts), 0
         with _progress_bar(total, limit.kind) if show_progress else nullcontext() as bar:
+
+            def done(n: int) -> None:
+                for tell in (bar.update if bar is not None else None, on_progress):
+                    if tell:
+                        tell(n)
+
             while window := list(islice(source, WINDOW)):
                 places = range(start, start + len(window)) if positions is None else positions[start:]
                 encoded = [self._fitted(prompt, place, limit) for prompt, place in zip(window, places, strict=False)]
@@ -184,13 +201,10 @@ class LoadedModel:
                 firsts, inverse = unique([item.ids.tobytes() for item in encoded])
                 distinct, stems = [encoded[i].ids for i in firsts], [encoded[i].stems for i in firsts]
                 try:
-                    rows = self.engine.decode(
-                        distinct, stems=stems, on_progress=bar.update if bar is not None else None
-                    )
+                    rows = self.engine.decode(distinct, stems=stems, on_progress=done)
                 except NonFiniteError as error:
                     raise NonFiniteError(places[firsts[error.index]]) from None
-                if bar is not None:
-                    bar.update(len(window) - len(distinct))
+                done(len(window) - len(distinct))
                 yield rows[inverse]
                 start += len(window)
 

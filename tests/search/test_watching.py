@@ -1,0 +1,167 @@
+"""An index that is kept up to date while files change; and what it remembers of where they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from qsift import DocumentError, Embedder, EngineOptions, IndexChanges, IndexOptions, SearchIndex, SearchIndexError
+from qsift.search import Root
+
+Watch = Callable[..., Iterator[IndexChanges]]
+
+
+@pytest.fixture(scope="module")
+def embedder(gguf: Callable[..., Path]) -> Iterator[Embedder]:
+    with Embedder.load(gguf("embed"), options=EngineOptions(threads=1)) as embedder:
+        yield embedder
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedder: Embedder) -> Iterator[SearchIndex]:
+    """An index in the folder notes of the working folder, which holds a.md and sub/b.txt."""
+    monkeypatch.chdir(tmp_path)
+    Path("notes/sub").mkdir(parents=True)
+    Path("notes/a.md").write_text("Knead the dough.")
+    Path("notes/sub/b.txt").write_text("Bake it for an hour.")
+    with SearchIndex.open("notes/my.index", embedder, options=IndexOptions(wait=-1)) as index:
+        yield index
+
+
+@pytest.fixture
+def watch(index: SearchIndex) -> Iterator[Watch]:
+    watches = []
+
+    def watch(*paths: str, skipped: dict[str, str] | None = None) -> Iterator[IndexChanges]:
+        on_skip = (lambda *_: None) if skipped is None else skipped.__setitem__
+        watches.append(index.watch(paths, on_skip=on_skip))
+        return watches[-1]
+
+    yield watch
+    for opened in watches:
+        opened.close()
+
+
+def sources(index: SearchIndex) -> set[str]:
+    hits = index.search(np.ones(index.embedder.width), "", mode="vector", candidates=99)
+    return {hit.passage.source for hit in hits}
+
+
+def test_what_changes_is_looked_at_and_nothing_else(index: SearchIndex, watch: Watch) -> None:
+    skipped: dict[str, str] = {}
+    updates = watch("notes", skipped=skipped)
+    assert next(updates) == IndexChanges(added=2, embedded=2)
+    Path("notes/a.md").write_text("Knead the rye dough.")
+    assert next(updates) == IndexChanges(changed=1, embedded=1), "no other file counts as unchanged: none was looked at"
+    Path("notes/new/deep").mkdir(parents=True)
+    Path("notes/new/deep/c.txt").write_text("Let it rise.")
+    assert next(updates).added == 1
+    os.rename("notes/sub", "notes/oven")
+    update = next(updates)
+    assert (update.added, update.removed) == (1, 1)
+    Path("notes/.ignore").write_text("oven/\n")
+    assert next(updates).removed == 1
+    shutil.rmtree("notes/new")
+    Path("notes/oven/d.txt").write_text("It is ignored.")
+    Path("notes/z.bin").write_bytes(b"\0")
+    assert next(updates).removed == 1
+    assert sources(index) == {"notes/a.md"} and skipped == {"notes/z.bin": "It is binary: it holds zero bytes."}
+
+
+@pytest.mark.parametrize(("folder", "path"), [("notes", "."), ("notes/sub", "../"), (".", "./notes")])
+def test_a_folder_is_watched_however_its_path_is_spelt(
+    index: SearchIndex, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str, path: str
+) -> None:
+    monkeypatch.chdir(tmp_path / folder)
+    with SearchIndex.open(tmp_path / "notes/my.index", index.embedder) as opened:
+        updates = opened.watch([path], on_skip=lambda *_: None)
+        assert next(updates).added == 2
+        (tmp_path / "notes/.ignore").write_text("sub/\n")  # the folder itself has changed
+        assert next(updates) == IndexChanges(removed=1, unchanged=1)
+        (tmp_path / "notes/a.md").unlink()
+        assert next(updates) == IndexChanges(removed=1)
+        updates.close()
+
+
+def test_what_happens_while_the_first_update_runs_is_not_lost(index: SearchIndex, watch: Watch) -> None:
+    updates = watch("notes")
+    index.embedder.encode_document("warm")
+    lock = FileLock("notes/my.index/write.lock")
+    with lock:  # another writer, for which the update waits
+        first = threading.Thread(target=lambda: next(updates), daemon=True)
+        first.start()
+        time.sleep(0.5)
+        Path("notes/late.md").write_text("Written meanwhile.")
+        time.sleep(0.2)
+        assert first.is_alive()
+    first.join()
+    if "notes/late.md" not in sources(index):
+        assert next(updates).added == 1
+    assert "notes/late.md" in sources(index)
+
+
+def test_searches_and_other_writers_go_on_beside_a_watch(index: SearchIndex, watch: Watch) -> None:
+    updates = watch("notes")
+    next(updates)
+    with SearchIndex.open("notes/my.index", index.embedder) as other:
+        assert len(sources(other)) == 2
+        other.remove(["notes/sub"])
+        Path("notes/a.md").write_text("Knead it twice.")
+        assert next(updates).changed == 1, "what the index itself writes into the folder is no change"
+        assert sources(other) == {"notes/a.md"}
+
+
+def test_a_file_that_an_editor_replaces_is_watched_on(index: SearchIndex, watch: Watch) -> None:
+    Path("alone.txt").write_text("first")
+    updates = watch("alone.txt", "notes")
+    assert next(updates).added == 3
+    Path("new.txt").write_text("second")
+    os.replace("new.txt", "alone.txt")
+    assert next(updates) == IndexChanges(changed=1, embedded=1)
+
+
+def test_a_folder_that_goes_ends_the_watch_and_keeps_the_index(index: SearchIndex, watch: Watch) -> None:
+    Path("more").mkdir()
+    Path("more/c.txt").write_text("Cool it.")
+    updates = watch("more", "notes")
+    next(updates)
+    shutil.rmtree("more")
+    with pytest.raises(DocumentError, match="'more': There is no such file or folder"):
+        next(updates)
+    assert len(sources(index)) == 3
+
+
+def test_an_index_knows_what_it_was_made_of(
+    index: SearchIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(TypeError, match="pass a list of paths"):
+        index.keep("notes")
+    with pytest.raises(SearchIndexError, match="It does not know what it was made of"):
+        index.roots()
+    odd = os.fsdecode(b"notes/caf\xe9")
+    index.keep([Root.of("notes"), Root.of(odd, hidden=True), Root.of("a.txt")])
+    index.keep([Root.of("./notes", ignore=False)])
+    assert [(root.path, root.ignore, root.hidden) for root in index.roots()] == [
+        ("./notes", False, False),
+        (odd, True, True),
+        ("a.txt", True, False),
+    ]
+    index.remove(["notes"])
+    assert [root.path for root in index.roots()] == ["a.txt"]
+    monkeypatch.chdir(tmp_path / "notes")
+    with (
+        SearchIndex.open("my.index", None) as opened,
+        pytest.raises(SearchIndexError, match=r"made of 'a\.txt', which"),
+    ):
+        opened.roots()
+    Path("my.index/roots.json").write_text('[{"path": 1')
+    with SearchIndex.open("my.index", None) as opened, pytest.raises(SearchIndexError, match="Delete it and pass"):
+        opened.roots()
