@@ -5,8 +5,8 @@ first index is opened. Files and formats are known by documents, models by what 
 """
 
 from .filter import Filter
-from .index import IndexChanges, IndexInfo, SearchIndex
-from .pipeline import PassageList, SearchHit, SearchPipeline
+from .index import IndexChanges, IndexedDocument, IndexInfo, SearchIndex
+from .pipeline import CANDIDATES, PassageList, SearchHit, SearchPipeline, ranked
 from .ranking import ORDERS, Candidate
 from .retrieval import Mode
 from .settings import IndexOptions

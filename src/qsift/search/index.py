@@ -24,7 +24,7 @@ from .filter import Filter, inside
 from .ranking import Candidate
 from .retrieval import FirstStage, Mode
 from .settings import IndexOptions, Settings
-from qsift.documents import Document, OnBatch, OnSkip, Splitter
+from qsift.documents import Document, Kind, OnBatch, OnSkip, Splitter
 from qsift.embedder import Embedder
 from qsift.errors import SearchIndexError
 
@@ -68,6 +68,23 @@ class IndexChanges:
     unchanged: int = 0
     skipped: int = 0
     embedded: int = 0
+
+
+@dataclass(frozen=True)
+class IndexedDocument:
+    """A document in an index.
+
+    Attributes:
+        source, kind, modified: as those of the `Document`.
+        passages: how many it has; 0 for one without text.
+        complete: whether its indexing was not broken off.
+    """
+
+    source: str
+    kind: Kind
+    modified: float
+    passages: int
+    complete: bool
 
 
 class SearchIndex:
@@ -132,6 +149,17 @@ class SearchIndex:
         settings.check(wanted, options, name)
         return cls(table, embedder, options, settings)
 
+    @staticmethod
+    def is_there(path: str | os.PathLike[str]) -> bool:
+        """Returns whether a folder holds an index.
+
+        Raises:
+            MissingExtraError: lancedb is not installed.
+        """
+        from .table import IndexTable
+
+        return IndexTable.is_there(os.fspath(path))
+
     def add(
         self,
         documents: Iterable[Document],
@@ -186,6 +214,15 @@ class SearchIndex:
             if gone:
                 self._table.optimize(self.options.exact_rows)
         return len(gone)
+
+    def version(self) -> int:
+        """Returns the number of the index's newest state, which grows with whatever is written."""
+        return self._table.refresh()
+
+    def documents(self) -> list[IndexedDocument]:
+        """Returns the documents that are in the index now, by their sources."""
+        self._table.refresh()
+        return [IndexedDocument(*row) for row in self._table.contents()]
 
     def info(self) -> IndexInfo:
         """Returns what is in the index now."""

@@ -90,10 +90,15 @@ class IndexTable:
         entries = {entry for entry in os.listdir(path) if entry != _LOCK}
         if entries and f"{_NAME}.lance" not in entries:
             raise SearchIndexError(path, "This folder holds other files and no index. Pass another path.")
-        if not os.path.isdir(os.path.join(path, f"{_NAME}.lance", "_versions")):
+        if not cls.is_there(path):
             return None
         with _translated(path):
             return cls(path, lancedb.connect(path).open_table(_NAME), wait)
+
+    @staticmethod
+    def is_there(path: str) -> bool:
+        """Returns whether a folder holds a table."""
+        return os.path.isdir(os.path.join(path, f"{_NAME}.lance", "_versions"))
 
     @classmethod
     def create(cls, path: str, wait: float, *, width: int, dtype: str, metadata: bytes) -> IndexTable:
@@ -160,6 +165,18 @@ class IndexTable:
             groups = rows.group_by(["source", "stamp"]).aggregate([("last", "count"), ("last", "any")])
         columns = (groups[name].to_pylist() for name in ("source", "stamp", "last_count", "last_any"))
         return {source: Stored(stamp, n, complete) for source, stamp, n, complete in zip(*columns, strict=True)}
+
+    def contents(self) -> Iterator[tuple[Any, ...]]:
+        """Yields source, kind, time, number of passages and whether all are there, of each document, by source."""
+        with _translated(self.path):
+            rows = self._table.search().select(["source", "kind", "modified", "last"]).to_arrow()
+            parts = [("kind", "min"), ("modified", "max"), ("last", "count"), ("last", "any")]
+            groups = rows.group_by("source").aggregate(parts).sort_by("source")
+            empty = self._table.search().where("vector IS NULL").select(["source"]).to_arrow()
+        without_text = set(empty["source"].to_pylist())
+        columns = (groups[name].to_pylist() for name in ("source", *("_".join(part) for part in parts)))
+        for source, kind, modified, n_rows, complete in zip(*columns, strict=True):
+            yield source, kind, modified, n_rows - (source in without_text), complete
 
     def write(self, batch: Batch, vectors: NDArray[Any]) -> None:
         """Writes a batch and takes away what it replaces, in one commit; ``vectors`` has a row for each row."""
