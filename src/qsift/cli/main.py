@@ -15,7 +15,7 @@ from .console import Group, run
 from qsift import __version__
 
 COMMANDS = {
-    **{name: name for name in ("bench", "convert", "doctor", "embed", "rerank", "search", "serve", "verify")},
+    **{name: name for name in ("bench", "convert", "desk", "doctor", "embed", "rerank", "search", "serve", "verify")},
     **{"index": "search", "info": "models", "models": "models", "pull": "models", "rm": "models"},
 }
 """The file of each command, which is loaded when the command is asked for: no command waits for another's."""
