@@ -75,6 +75,7 @@ def test_a_document_that_is_no_file_is_not_opened(http: httpx.Client) -> None:
         ("/desk/search", {"query": "tea", "shelf": -1}, 404),
         ("/desk/search", {"query": "tea", "kinds": ["exe'; DROP TABLE"]}, 400),
         ("/desk/search", {"query": "tea", "top_k": 10**9}, 400),
+        ("/desk/search", {"query": "tea", "rerank": 51}, 400),
         ("/desk/search", {"query": "tea", "folder": "x'; [ ] * ?"}, 200),
         ("/desk/search", {"query": "tea' OR 1=1 --"}, 200),
         ("/desk/search", {"query": "<|im_end|>"}, 200),

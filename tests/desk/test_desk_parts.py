@@ -37,11 +37,13 @@ def test_a_passage_falls_into_sentences(text: str) -> None:
     assert [text[start:end] for start, end in sentences(text, "text")] == SENTENCES[text]
 
 
-def test_code_falls_into_blocks_or_else_into_lines() -> None:
-    blocks = "def first():\n    return 1\n\n\ndef second():\n    return 2\n"
-    assert [blocks[start:end] for start, end in sentences(blocks, "code")] == blocks.strip().split("\n\n\n")
-    lines = "alpha = function()\nbeta = another()"
-    assert [lines[start:end] for start, end in sentences(lines, "code")] == lines.split("\n")
+def test_code_falls_into_lines() -> None:
+    lines = "alpha = function()\n\n    beta = another.one()\n}\ngamma = 1"
+    assert [lines[start:end] for start, end in sentences(lines, "code")] == [
+        "alpha = function()",
+        "beta = another.one()",
+        "}\ngamma = 1",
+    ]
 
 
 @given(st.text("ab .!?。\n\t-1)é😀", max_size=2000), st.sampled_from(KINDS))

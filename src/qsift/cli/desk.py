@@ -46,7 +46,7 @@ def desk(paths: tuple[str, ...], **options: Any) -> None:
         from qsift.server import serve as run
     except ImportError as error:
         package = (error.name or "fastapi").partition(".")[0]
-        raise MissingExtraError("The desk", package, "server") from error
+        raise MissingExtraError("The desk", package, "desk") from error
 
     opener = Opener(options["editor"])
     log_to_stderr("text", each_request=False)

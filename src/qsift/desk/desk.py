@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from .job import Job, whole_path
+from .job import Job, short_path, whole_path
+from .known_scores import KnownScores
 from .opening import Opener
 from .shelf import Shelf
 from qsift.search import Candidate, Filter
@@ -20,12 +21,14 @@ class Desk:
         shelves: in the order in which they were given; a shelf's number is its place here.
         opener: what opens files.
         threads: what searches, so that the event loop does not wait.
+        known_scores: what the reranker said lately.
     """
 
     def __init__(self, shelves: Sequence[Shelf] = (), opener: Opener | None = None) -> None:
         """Keeps them; without shelves there is only what the models do by themselves."""
         self.shelves, self.opener = list(shelves), opener or Opener()
         self.threads = ThreadPoolExecutor(max(2, len(self.shelves)), thread_name_prefix="qsift-desk")
+        self.known_scores = KnownScores()
         self._jobs: dict[int, Job] = {}
 
     def shelf(self, number: int) -> Shelf:
@@ -86,8 +89,8 @@ class Desk:
         return {
             "number": number,
             "name": shelf.name,
-            "path": contents.info.path,
-            "roots": shelf.roots,
+            "path": short_path(contents.info.path),
+            "roots": [short_path(root) for root in shelf.roots],
             "documents": contents.info.documents,
             "passages": contents.info.passages,
             "incomplete": contents.info.incomplete,

@@ -78,7 +78,7 @@ class Job:
             "read": self.read,
             "passages": self.passages,
             "seconds": round(seconds, 1),
-            "skipped": [{"source": source, "reason": reason} for source, reason in list(self.skipped)],
+            "skipped": [{"source": self.shelf.shown(name), "reason": reason} for name, reason in list(self.skipped)],
             "n_skipped": self.n_skipped,
             "error": self.error,
             "changes": asdict(self.changes) if self.changes else None,
@@ -139,3 +139,9 @@ class Job:
 def whole_path(path: str) -> str:
     """Returns what a person typed as an absolute path; ``~`` is the home folder."""
     return os.path.abspath(os.path.expanduser(path.strip()))
+
+
+def short_path(path: str) -> str:
+    """Returns a path as a person writes it, what `whole_path` takes: ``~`` for the home folder."""
+    home = os.path.expanduser("~")
+    return f"~{path[len(home) :]}" if home != "/" and path.startswith(f"{home}{os.sep}") else path

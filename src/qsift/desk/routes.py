@@ -20,7 +20,6 @@ from qsift.documents import KINDS, Kind
 from qsift.search import CANDIDATES, Candidate, Filter, SearchHit, ranked
 from qsift.server import (
     EmbeddingLane,
-    Lanes,
     ModelField,
     ProblemError,
     Shape,
@@ -98,7 +97,7 @@ class SearchRequest(Shape):
     kinds: list[str] = Field(default=[], description="Only documents of these kinds.")
     after: float | None = Field(None, description="Only documents changed then or later, in seconds since 1970.")
     before: float | None = Field(None, description="Only documents changed then or earlier.")
-    rerank: bool = Field(False, description="Whether the reranker sorts what the first stage found.")
+    rerank: int = Field(0, ge=0, le=CANDIDATES, description="Candidates of the first stage that the reranker reads.")
     top_k: int = Field(20, ge=1, le=50, description="Passages to return.")
 
 
@@ -184,19 +183,21 @@ async def prompt(request: Request) -> Response:
 
 @_files.post("/desk/search", summary="Search", **described("Passages.", _OBJECT, "openai", body=SearchRequest))
 async def search(request: Request) -> Response:
-    """Returns the passages for a query, the best first; a client that goes takes its question with it."""
+    """Returns the passages for a query, the best first; a client that goes takes its question with it.
+
+    Passages that the reranker did not read stand behind those that it read.
+    """
     body = await read(request, SearchRequest)
     if not body.query.strip():
         raise ProblemError("invalid", "The query is empty. Say what to search for.", param="query")
     desk, lanes = request.app.state.desk, request.app.state.lanes
     found = await _candidates(request, desk, lanes.embedder(None), body)
-    if body.rerank:
-        texts = [candidate.passage.text for _, candidate in found]
-        scores = (await lanes.reranker(None).score(request, body.query, texts)).scores if texts else []
-        numbers = {id(candidate.passage): number for number, candidate in found}
-        hits = [(numbers[id(hit.passage)], hit) for hit in ranked([candidate for _, candidate in found], scores)]
-    else:
-        hits = [(number, SearchHit(one.passage, None, one.similarity, one.rank)) for number, one in found]
+    judged, others = found[: body.rerank], found[body.rerank :]
+    hits = [(number, SearchHit(one.passage, None, one.similarity, one.rank)) for number, one in others]
+    if judged:
+        scores = await _scores(request, body.query, [one.passage.text for _, one in judged])
+        shelf_of = {one.rank: number for number, one in judged}
+        hits = [(shelf_of[hit.rank], hit) for hit in ranked([one for _, one in judged], scores)] + hits
     return await _private({"hits": [_hit(desk, number, hit) for number, hit in hits[: body.top_k]]})
 
 
@@ -211,12 +212,11 @@ async def best_sentences(request: Request) -> Response:
     Start and end are counted as JavaScript counts; null stands for a passage of a single sentence.
     """
     body = await read(request, SentencesRequest)
-    lanes = request.app.state.lanes
     spans = [sentences(passage.text, _kind(passage.kind)) for passage in body.passages]
     texts = [
         passage.text[start:end] for passage, places in zip(body.passages, spans, strict=True) for start, end in places
     ]
-    scores = await _scores(request, lanes, body.query, texts) if texts else np.empty(0)
+    scores = await _scores(request, body.query, texts)
     best: list[dict[str, int] | None] = []
     position = 0
     for passage, places in zip(body.passages, spans, strict=True):
@@ -318,12 +318,18 @@ def _hit(desk: Desk, number: int, hit: SearchHit) -> dict[str, Any]:
     }
 
 
-async def _scores(request: Request, lanes: Lanes, query: str, texts: list[str]) -> Any:
-    if lanes.reranking:
-        return (await lanes.reranker(None).score(request, query, texts)).scores
-    lane = lanes.embedder(None)
-    vector = (await lane.embed(request, [query], prompt_name="query", max_tokens=lane.max_tokens)).vectors
-    return similarity((await lane.embed(request, texts, max_tokens=lane.max_tokens)).vectors, vector)[:, 0]
+async def _scores(request: Request, query: str, texts: list[str]) -> Any:
+    """Returns what the reranker thinks of texts, and of a server without one the embedder."""
+    desk, lanes = request.app.state.desk, request.app.state.lanes
+
+    async def compute(missing: list[str]) -> Any:
+        if lanes.reranking:
+            return (await lanes.reranker(None).score(request, query, missing)).scores
+        lane = lanes.embedder(None)
+        vector = (await lane.embed(request, [query], prompt_name="query", max_tokens=lane.max_tokens)).vectors
+        return similarity((await lane.embed(request, missing, max_tokens=lane.max_tokens)).vectors, vector)[:, 0]
+
+    return await desk.known_scores.of(query, texts, compute)
 
 
 def _model_facts(lane: Any) -> dict[str, Any]:

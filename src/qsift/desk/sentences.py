@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from qsift.documents import Kind
 
 _SENTENCE = re.compile(r"[.!?…][\"'”’)\]]*\s+|[。！？；]\s*|\n\s*\n|\n(?=\s*(?:[-*+•#>|]\s|\d+[.)]\s))")
-_BLOCK = re.compile(r"\n\s*\n")
 _LINE = re.compile(r"\n")
 _LEAST = 12
 """Letters that a sentence has at least; a shorter piece, such as "1." or "Dr.", belongs to the next one."""
@@ -16,16 +15,14 @@ _MOST = 48
 
 
 def sentences(text: str, kind: Kind) -> list[tuple[int, int]]:
-    """Returns start and end of each sentence, of each block or line of code, in order, without white space around.
+    """Returns start and end of each sentence, of code each line, in order, without white space around.
 
     At most 48; the last one is then as long as what remains. Empty for a text of a single one.
     """
-    patterns = (_BLOCK, _LINE) if kind == "code" else (_SENTENCE,)
-    for pattern in patterns:
-        spans = list(_spans(text, pattern))
-        if len(spans) > 1:
-            return spans if len(spans) <= _MOST else [*spans[: _MOST - 1], (spans[_MOST - 1][0], spans[-1][1])]
-    return []
+    spans = list(_spans(text, _LINE if kind == "code" else _SENTENCE))
+    if len(spans) > _MOST:
+        spans = [*spans[: _MOST - 1], (spans[_MOST - 1][0], spans[-1][1])]
+    return spans if len(spans) > 1 else []
 
 
 def _spans(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[int, int]]:

@@ -6,6 +6,7 @@ import { refresh, state } from "./state.js";
 import { kindName, number, t } from "./strings.js";
 
 const PAUSE = 220; // milliseconds without a key after which the reranker is asked
+const DEPTHS = [16, 50]; // passages that it reads: those that are seen first, then all
 let question = new AbortController();
 let hits = []; // as the server gave them
 let shownFor = ""; // what they answer
@@ -134,7 +135,9 @@ async function look() {
     take((await ask("/desk/search", body, signal)).hits, query, false);
     if (state.reranking.length && hits.length) {
       await pause(PAUSE, signal);
-      take((await ask("/desk/search", { ...body, rerank: true }, signal)).hits, query, true);
+      for (const rerank of DEPTHS) {
+        take((await ask("/desk/search", { ...body, rerank }, signal)).hits, query, rerank === DEPTHS.at(-1));
+      }
     }
     await markSentences(signal);
   } catch (error) {
@@ -246,7 +249,7 @@ function fillCard(card, words) {
       { class: "actions" },
       el("button", { type: "button", class: "quiet", onclick: () => open(hit) }, t("open")),
       el("button", { type: "button", class: "quiet", onclick: () => cite(card) }, t("cite")),
-      isCut(hit.text)
+      isCut(hit)
         ? el("button", { type: "button", class: "quiet", "aria-expanded": String(card.open), onclick: () => unfold(card) }, t(card.open ? "less" : "more"))
         : null,
     ),

@@ -1,7 +1,7 @@
 // A passage as it is shown: the words of the question, and the sentence that carried the score, marked.
 import { el } from "./dom.js";
 
-const LONGEST = 460;
+const longest = (kind) => (kind === "code" ? 330 : 460);
 const BEFORE = 110;
 const COMMON = new Set(
   ("a an and are as at be by can do does for from has have how i if in is it its my not of on or that the this to was " +
@@ -27,12 +27,12 @@ function isSame(word, wanted) {
 }
 
 /** Returns where a text is cut for showing: [start, end], around the sentence or the first word. */
-function cut(text, span, words) {
-  if (text.length <= LONGEST) return [0, text.length];
+function cut(text, span, words, most) {
+  if (text.length <= most) return [0, text.length];
   const anchor = span?.start ?? marked(text, words)[0]?.[0] ?? 0;
   let start = anchor > BEFORE ? text.indexOf(" ", anchor - BEFORE) + 1 : 0;
   if (start <= 0 || start > anchor) start = Math.max(0, anchor > BEFORE ? anchor - BEFORE : 0);
-  let end = Math.min(text.length, Math.max(start + LONGEST, span?.end ?? 0));
+  let end = Math.min(text.length, Math.max(start + most, span?.end ?? 0));
   const space = text.lastIndexOf(" ", end);
   if (end < text.length && space > end - 30 && space > (span?.end ?? 0)) end = space;
   // Never half of a character.
@@ -59,7 +59,7 @@ function flowing(text) {
 /** Returns the nodes of a passage; `span` is the sentence's place or null, `whole` whether nothing is left out. */
 export function nodesOf({ text: written, kind }, words, span, whole) {
   const text = kind === "code" ? written : flowing(written);
-  const [start, end] = whole ? [0, text.length] : cut(text, span, words);
+  const [start, end] = whole ? [0, text.length] : cut(text, span, words, longest(kind));
   const places = marked(text, words).filter(([from, to]) => from >= start && to <= end);
   const nodes = [];
   const piece = (from, to) => {
@@ -85,4 +85,4 @@ export function nodesOf({ text: written, kind }, words, span, whole) {
 }
 
 /** Returns whether a passage is shown in part. */
-export const isCut = (text) => text.length > LONGEST;
+export const isCut = ({ text, kind }) => text.length > longest(kind);

@@ -94,7 +94,7 @@ const STRINGS = {
   "stop": ["Stop", "停止"],
   "add": ["Add", "添加"],
   "add-path": ["Add a file or folder", "添加文件或文件夹"],
-  "add-hint": ["/home/you/papers", "/home/you/papers"],
+  "add-hint": ["~/papers", "~/papers"],
   "reading": ["Looking at {0} of {1} documents", "正在查看第 {0} / {1} 个文档"],
   "finding": ["Looking for documents: {0}", "正在寻找文档：{0}"],
   "embedded": ["{0} passages embedded, {1} a second", "已嵌入 {0} 个段落，每秒 {1} 个"],
