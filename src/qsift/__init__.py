@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Candidate,
         Filter,
         IndexChanges,
+        IndexedDocument,
         IndexInfo,
         IndexOptions,
         PassageList,
@@ -70,6 +71,7 @@ __all__ = [
     "IndexChanges",
     "IndexInfo",
     "IndexOptions",
+    "IndexedDocument",
     "InputTooLongError",
     "MissingExtraError",
     "ModelFile",
@@ -94,7 +96,8 @@ __all__ = [
 
 _HOMES = {
     "documents": "Document Passage Section Splitter find_documents",
-    "search": "Candidate Filter IndexChanges IndexInfo IndexOptions PassageList SearchHit SearchIndex SearchPipeline",
+    "search": "Candidate Filter IndexChanges IndexedDocument IndexInfo IndexOptions PassageList SearchHit SearchIndex "
+    "SearchPipeline",
 }
 
 

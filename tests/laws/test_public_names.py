@@ -16,11 +16,12 @@ import qsift
 
 PUBLIC = {
     "qsift": """
-        Candidate ConversionError Document DocumentError DownloadError Embedder Engine EngineError EngineMemoryError
-        EngineOptions Filter Hit IndexChanges IndexInfo IndexOptions InputTooLongError MissingExtraError ModelFile
-        ModelFileError ModelSpec NonFiniteError Passage PassageList QsiftError QUERY_INSTRUCTION RERANK_TEMPLATES
-        Reranker SPECS SearchHit SearchIndex SearchIndexError SearchPipeline Section Splitter UnknownModelError
-        UploadError find_documents similarity __version__
+        Candidate ConversionError Document DocumentError DownloadError Embedder Engine EngineError
+        EngineMemoryError EngineOptions Filter Hit IndexChanges IndexedDocument IndexInfo IndexOptions
+        InputTooLongError MissingExtraError ModelFile ModelFileError ModelSpec NonFiniteError Passage
+        PassageList QsiftError QUERY_INSTRUCTION RERANK_TEMPLATES Reranker SPECS SearchHit SearchIndex
+        SearchIndexError SearchPipeline Section Splitter UnknownModelError UploadError find_documents similarity
+        __version__
     """,
     "qsift.convert": "QUANTS convert",
     "qsift.hub": "open_model pull remove",

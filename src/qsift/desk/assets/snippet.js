@@ -53,7 +53,7 @@ function marked(text, words) {
 
 /** Returns a text whose lines flow where only the file's width broke them. It keeps its length: places stay places. */
 function flowing(text) {
-  return text.replace(/(?<=[^\n|])\n(?=[^\s|#>*+•\-\d<`])/g, " ");
+  return text.replace(/(?<=[^\n|])(?<!```\w*)\n(?=[^\s|#>*+•\-\d<`])/g, " ");
 }
 
 /** Returns the nodes of a passage; `span` is the sentence's place or null, `whole` whether nothing is left out. */
