@@ -92,6 +92,8 @@ def desk(path: Path) -> Iterator[tuple[str, str, int]]:
             yield found[1], found[2], process.pid
         finally:
             process.terminate()
+            if said := process.stderr.read():
+                raise SystemExit(f"The desk complained: {said[:2000]}")
 
 
 def typed(url: str, token: str, questions: list[tuple[str, str]]) -> dict[str, list[float]]:

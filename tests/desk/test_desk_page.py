@@ -245,16 +245,16 @@ def test_every_text_of_the_page_is_in_the_table() -> None:
     assert {name for name in table if not name.startswith("kind-")} <= set(re.findall(r'"([\w-]+)"', source))
 
 
-def test_typing_leaves_nothing_behind(page: Any, http: Any) -> None:
+def test_typing_leaves_nothing_behind(page: Any, http: Any, desk: Desking) -> None:
     def gone() -> float:
         lines = http.get("/metrics").text.splitlines()
         mine = [line for line in lines if "/desk/search" in line and 'status="499"' in line]
         return sum(float(line.rpartition(" ")[2]) for line in mine if "_total" in line or "_count" in line)
 
-    before = gone()
+    before, told = gone(), list(desk.told)
     page.type("#query", "a question that is typed in one go", delay=5)
     page.locator("#search-status", has_text="the best first").wait_for(timeout=60_000)
-    assert gone() > before
+    assert gone() > before and desk.told == told
 
 
 def test_the_page_says_that_its_server_has_ended(browser: Any, folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -127,3 +128,17 @@ def test_an_update_does_not_empty_an_index_whose_files_are_elsewhere(index: Path
 def test_an_index_of_another_model_is_refused(index: Path, gguf, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     with Embedder.load(gguf("embed")) as other, pytest.raises(SearchIndexError, match="was made with the model"):
         Shelf.open(str(index), other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nothing"], 1, "'{here}/nothing': There is no such file or folder."),
+        (["--editor", "code"], 2, "Write it as: code {path}"),
+        (["--embedding", "demo-reranker"], 1, "This is a reranker."),
+    ],
+)
+def test_a_desk_that_cannot_open_says_why(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
+    command = [sys.executable, "-m", "qsift", "desk", "--no-open", *arguments]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == code and said.replace("{here}", str(tmp_path)) in result.stderr, result.stderr

@@ -85,7 +85,8 @@ class Desk:
         return [self._facts(number, shelf) for number, shelf in enumerate(self.shelves)]
 
     def _facts(self, number: int, shelf: Shelf) -> dict[str, Any]:
-        contents, job = shelf.contents(), self._jobs.get(number)
+        job = self._jobs.get(number)
+        contents = shelf.contents(is_changing=job is not None and job.state == "running")
         return {
             "number": number,
             "name": shelf.name,

@@ -273,8 +273,11 @@ async def _candidates(
     embedded = await lane.embed(request, [body.query], prompt_name="query", max_tokens=lane.max_tokens)
     vector = embedded.vectors[0]
     searches = [_in_thread(desk, desk.candidates, vector, body.query, number, where, CANDIDATES) for number in numbers]
-    # Those that wait for a thread when the next key is typed are never begun.
-    parts = await unless_gone(request, asyncio.gather(*searches))
+    try:
+        parts = [await unless_gone(request, search) for search in searches]
+    finally:
+        for search in searches:
+            search.cancel()  # one that waits for a thread when the next key is typed is never begun
     if len(parts) == 1:
         return [(numbers[0], candidate) for candidate in parts[0]]
     found = [(number, candidate) for number, part in zip(numbers, parts, strict=True) for candidate in part]

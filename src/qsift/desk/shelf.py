@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class Shelf:
         """Keeps them; `open` makes one."""
         self.name, self.index, self.roots = name, index, roots
         self._contents: Contents | None = None
+        self._good_until = 0.0
         self._lock = Lock()
 
     @classmethod
@@ -73,13 +75,19 @@ class Shelf:
         kept = _kept_at(whole, embedder)
         return cls(name, SearchIndex.open(kept, embedder, options=OPTIONS), [whole])
 
-    def contents(self) -> Contents:
+    def contents(self, *, is_changing: bool = False) -> Contents:
         """Returns what is in the index now; reads it where it changed.
+
+        Args:
+            is_changing: whether it changes all the time: then what was read is good for ten times as long as that took.
 
         Raises:
             SearchIndexError: the index is damaged or gone.
         """
         with self._lock:
+            started = time.monotonic()
+            if is_changing and self._contents is not None and started < self._good_until:
+                return self._contents
             version = self.index.version()
             if self._contents is None or self._contents.version != version:
                 documents = {document.source: document for document in self.index.documents()}
@@ -87,6 +95,7 @@ class Shelf:
                 largest = dict(sorted(folders.most_common(_MOST_FOLDERS)))
                 kinds = dict(Counter[str](document.kind for document in documents.values()))
                 self._contents = Contents(version, self.index.info(), documents, kinds, largest)
+                self._good_until = started + 11 * (time.monotonic() - started)
             return self._contents
 
     def paths(self) -> list[str]:

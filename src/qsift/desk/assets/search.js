@@ -20,7 +20,9 @@ const keyOf = (hit) => [hit.shelf, hit.source, hit.page, hit.line, hit.end_line,
 /** Sets up what stays. */
 export function begin() {
   const query = $("query");
-  query.addEventListener("input", () => look());
+  // Half of a Chinese word is no question: what is being composed waits until it stands.
+  query.addEventListener("input", (event) => event.isComposing || look());
+  query.addEventListener("compositionend", () => look());
   query.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
     if (event.key === "ArrowDown" || event.key === "Enter") {
