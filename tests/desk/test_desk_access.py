@@ -9,6 +9,7 @@ import httpx
 import pytest
 from desking import Desking
 
+pytestmark = pytest.mark.posix  # an xdg-open of its own
 ENDPOINTS = {
     "/desk/search": {"query": "tea"},
     "/desk/sentences": {"query": "tea", "passages": [{"text": "One sentence is here. Another one is there."}]},

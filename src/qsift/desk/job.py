@@ -71,8 +71,6 @@ class Job:
         """Returns what the page shows of it."""
         seconds = time.monotonic() - self._started if self._seconds is None else self._seconds
         return {
-            "action": "update" if self.added is None else "add",
-            "path": self.added,
             "state": "stopping" if self.state == "running" and self._stop.is_set() else self.state,
             "found": self.found,
             "read": self.read,

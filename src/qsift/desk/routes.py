@@ -15,7 +15,6 @@ from pydantic import Field
 from .desk import Desk
 from .page import page_router
 from .sentences import sentences, utf16_length
-from qsift import __version__
 from qsift.documents import KINDS, Kind
 from qsift.search import CANDIDATES, Candidate, Filter, SearchHit, ranked
 from qsift.server import (
@@ -129,7 +128,6 @@ async def state(request: Request) -> Response:
     shelves = await _in_thread(desk, desk.facts)
     return await _private(
         {
-            "version": __version__,
             "embedding": [_model_facts(lane) for lane in lanes.embedding],
             "reranking": [_model_facts(lane) for lane in lanes.reranking],
             "shelves": shelves,
