@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import webbrowser
 from contextlib import ExitStack
@@ -49,9 +48,6 @@ def desk(paths: tuple[str, ...], **options: Any) -> None:
         package = (error.name or "fastapi").partition(".")[0]
         raise MissingExtraError("The desk", package, "desk") from error
 
-    # A browser works on the same cores: threads of llama.cpp that wait by spinning would take them from it, and from
-    # each other. OpenMP reads this when it is loaded, with the first model.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     opener = Opener(options["editor"])
     log_to_stderr("text", each_request=False)
     token = secrets.token_urlsafe(24)
