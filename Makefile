@@ -2,7 +2,7 @@
 # make test   the whole test suite        make lint    format, lint and types
 # make accel  the plug-in that runs the blocks faster (Linux, x86-64), into .venv
 # make bench  how fast it is: ARGS="…"    make clean   removes .venv and what was built
-# make docs   all pages into site/        make figures renews their tables and pictures
+# make docs   all pages into site/        make figures renews their tables and pictures, make pictures the desk's
 # The environment is .venv; nothing has to be activated. A second run installs nothing.
 
 VENV := .venv
@@ -12,7 +12,7 @@ QUERY ?=
 # Through the environment, so that quotes in it stay what they are.
 export QUERY
 
-.PHONY: help demo test lint lint-code lint-types lint-github lint-docs docs figures accel bench clean
+.PHONY: help demo test lint lint-code lint-types lint-github lint-docs docs figures pictures accel bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -57,6 +57,9 @@ docs: $(VENV)/.installed-docs
 figures: $(VENV)/.installed-docs
 	$(VENV)/bin/cog -r $(COG)
 	$(VENV)/bin/python docs/terminal.py
+
+pictures: $(VENV)/.installed-test
+	$(VENV)/bin/python docs/desk_pictures.py
 
 accel: $(VENV)/.installed-accel
 

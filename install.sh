@@ -62,9 +62,13 @@ fi
 echo "Installing $target into $venv; llama.cpp, if it must be compiled, with ${CC:-cc} (about 5 minutes)."
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$target"
 
-# A test asks it about the unit that `qsift serve --systemd` prints, and is skipped without it.
+# Tests ask the one about the unit that `qsift serve --systemd` prints, and look at the desk's page with the other; they
+# are skipped without.
 case "$(uname) $target" in
-    "Linux .[test]") (need systemd-analyze systemd command -v systemd-analyze) || true ;;
+    "Linux .[test]")
+        (need systemd-analyze systemd command -v systemd-analyze) || true
+        (need Chromium chromium command -v chromium) || true
+        ;;
 esac
 
 # The accelerator, where this CPU gains from it. qsift works without, so whatever goes wrong here is said and survived.

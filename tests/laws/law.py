@@ -31,10 +31,11 @@ ROOMS = """
     qsift
     bench
     integrations server
+    desk
     cli
 """
-# What takes long to load, or needs an extra, is imported inside the functions that use it.
-LATE = {"convert", "integrations", "server"}
+# What takes long to load, or needs an extra, is imported inside the functions that use it, and by others of these.
+LATE = {"convert", "desk", "integrations", "server"}
 # Doors within a room: what drives llama.cpp, what only its command needs, and a public module for each framework.
 INNER_DOORS = (
     "qsift.engine.llama",
@@ -153,7 +154,7 @@ def _of_file(file: str, source: str, files: Mapping[str, str], foreign: Mapping[
         shown = _shown(item.module, files)
         if shown and (hidden := {*item.names} - shown - {"__version__"}):
             yield f"{place} takes {', '.join(hidden)}, which the door of {room} does not show."
-        if room in LATE and not item.late:
+        if room in LATE and mine not in LATE and not item.late:
             yield f"{place} imports {room} at its top; do it in the function that needs it."
 
 

@@ -17,7 +17,10 @@ from qsift import __version__
 COMMANDS = {
     **{
         name: name
-        for name in ("bench", "completion", "convert", "doctor", "embed", "mcp", "rerank", "search", "serve", "verify")
+        for name in (
+            *("bench", "completion", "convert", "desk", "doctor", "embed"),
+            *("mcp", "rerank", "search", "serve", "verify"),
+        )
     },
     **dict.fromkeys(("cluster", "dedup", "similarity"), "similarity"),
     **{"index": "search", "info": "models", "models": "models", "pull": "models", "rm": "models"},

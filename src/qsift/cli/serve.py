@@ -110,6 +110,7 @@ def serve(embeddings: tuple[str, ...], rerankers: tuple[str, ...], **options: An
     when a request names them. Ctrl-C or SIGTERM ends it, after the answers to what it accepted.
     """
     try:
+        from qsift.desk import OPEN_PATHS, Desk, desk_routers
         from qsift.server import (
             ServerOptions,
             bound_socket,
@@ -163,13 +164,17 @@ def serve(embeddings: tuple[str, ...], rerankers: tuple[str, ...], **options: An
         )
         write_port = stack.enter_context(port_file(options["port_file"])) if options["port_file"] else None
         models = _load(embeddings, rerankers, options, stack)
-        app = create_app(*models, options=limits, engine=engine(options))
+        # For browsers, "/" is the desk's page with what models do by themselves.
+        page = desk_routers(Desk())
+        app = create_app(*models, options=limits, engine=engine(options), routers=page, open_paths=OPEN_PATHS)
 
         def on_ready() -> None:
             if write_port:
                 write_port(bound.getsockname()[1])
             say = tell if options["log_format"] == "text" else logging.getLogger("qsift.server").info
-            say(f"Serving on {_address(bound)}. Ctrl-C ends it.")
+            url = address_of(bound)
+            docs = "" if url.startswith("unix:") else f", its API on {url}/docs"
+            say(f"Serving on {url}{docs}. Ctrl-C ends it.")
 
         run(app, bound, on_ready=on_ready)
 
@@ -183,13 +188,13 @@ def _check_unix_socket(context: click.Context) -> None:
         raise click.UsageError("Python has no Unix sockets on this system. Use --host and --port.")
 
 
-def _address(bound: socket.socket) -> str:
+def address_of(bound: socket.socket) -> str:
+    """Returns where a socket listens: a URL without a path, or "unix:" and the socket's file."""
     name = bound.getsockname()
     if isinstance(name, str):
         return f"unix:{name}"
     host, port = name[:2]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    return f"{url}, its API on {url}/docs"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _load(embeddings: tuple[str, ...], rerankers: tuple[str, ...], options: dict[str, Any], models: ExitStack) -> Any:

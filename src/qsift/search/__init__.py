@@ -7,7 +7,7 @@ first index is opened. Files and formats are known by documents, models by what 
 from .batches import IndexedSource
 from .filter import Filter
 from .index import IndexChanges, IndexInfo, SearchIndex
-from .pipeline import CANDIDATES, PassageList, SearchHit, SearchPipeline
+from .pipeline import CANDIDATES, PassageList, SearchHit, SearchPipeline, ranked
 from .progress import OnProgress
 from .ranking import ORDERS, Candidate
 from .retrieval import Mode

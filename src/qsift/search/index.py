@@ -140,6 +140,17 @@ class SearchIndex:
         settings.check(wanted, options, name)
         return cls(table, embedder, options, settings)
 
+    @staticmethod
+    def is_there(path: str | os.PathLike[str]) -> bool:
+        """Returns whether a folder holds an index.
+
+        Raises:
+            MissingExtraError: lancedb is not installed.
+        """
+        from .table import IndexTable
+
+        return IndexTable.is_there(os.fspath(path))
+
     def add(
         self,
         documents: Iterable[Document],
@@ -256,6 +267,10 @@ class SearchIndex:
             if gone:
                 self._table.optimize(self.options.exact_rows)
         return len(gone)
+
+    def version(self) -> int:
+        """Returns the number of the index's newest state, which grows with whatever is written."""
+        return self._table.refresh()
 
     def info(self) -> IndexInfo:
         """Returns what is in the index now."""

@@ -189,14 +189,25 @@ class SearchPipeline:
         if self.reranker is None:
             return [SearchHit(item.passage, None, item.similarity, item.rank) for item in found[:top_k]]
         scores = self.reranker.predict([(query, item.passage.text) for item in found], instruction=rerank_instruction)
-        hits = [
-            SearchHit(item.passage, float(score), item.similarity, item.rank)
-            for item, score in zip(found, scores, strict=True)
-            if min_score is None or score >= min_score
-        ]
+        hits = ranked(found, scores, order)
+        return [hit for hit in hits if min_score is None or (hit.score or 0.0) >= min_score][:top_k]
 
-        def merit(hit: SearchHit) -> float:
-            score = hit.score or 0.0
-            return odds(score, hit.rank) if order == "both" else score
 
-        return sorted(hits, key=merit, reverse=True)[:top_k]
+def ranked(candidates: Sequence[Candidate], scores: Any, order: Order = "both") -> list[SearchHit]:
+    """Returns a hit for each candidate, the best first.
+
+    Args:
+        candidates: what the first stage found.
+        scores: P(yes) of each, (n,) in 0..1.
+        order: as `SearchPipeline.search`.
+    """
+    hits = [
+        SearchHit(item.passage, float(score), item.similarity, item.rank)
+        for item, score in zip(candidates, scores, strict=True)
+    ]
+
+    def merit(hit: SearchHit) -> float:
+        score = hit.score or 0.0
+        return odds(score, hit.rank) if order == "both" else score
+
+    return sorted(hits, key=merit, reverse=True)

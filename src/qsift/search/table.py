@@ -90,10 +90,15 @@ class IndexTable:
         entries = {entry for entry in os.listdir(path) if entry != _LOCK}
         if entries and f"{_NAME}.lance" not in entries:
             raise SearchIndexError(path, "This folder holds other files and no index. Pass another path.")
-        if not os.path.isdir(os.path.join(path, f"{_NAME}.lance", "_versions")):
+        if not cls.is_there(path):
             return None
         with _translated(path):
             return cls(path, lancedb.connect(path).open_table(_NAME), wait)
+
+    @staticmethod
+    def is_there(path: str) -> bool:
+        """Returns whether a folder holds a table."""
+        return os.path.isdir(os.path.join(path, f"{_NAME}.lance", "_versions"))
 
     @classmethod
     def create(cls, path: str, wait: float, *, width: int, dtype: str, metadata: bytes) -> IndexTable:

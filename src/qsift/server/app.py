@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
@@ -30,6 +30,8 @@ from qsift.text import LoadedModel
 
 logger = logging.getLogger("qsift.server")
 
+_ENDPOINTS = (openai, cohere, rerank, tei, llama_server, vllm, ollama, tokens, status)
+
 
 def create_app(
     embedders: Mapping[str, Embedder | str | os.PathLike[str]] | None = None,
@@ -37,6 +39,8 @@ def create_app(
     *,
     options: ServerOptions | None = None,
     engine: EngineOptions | None = None,
+    routers: Iterable[APIRouter] = (),
+    open_paths: Iterable[str] = (),
 ) -> Gate:
     """Returns an ASGI application that serves models; at its end it finishes what it took.
 
@@ -48,6 +52,9 @@ def create_app(
         rerankers: likewise; one model is needed.
         options: limits and security; None takes the defaults.
         engine: how the models are run that are loaded here; None takes the defaults.
+        routers: further endpoints, which are asked before the server's own; they find its models in
+            ``request.app.state.lanes``, and what they open they close in their own lifespan.
+        open_paths: paths of them that may be read without a key.
 
     Raises:
         ValueError: no model, two of one name, an alias for none of them, or models to load and no way to tell how much
@@ -86,13 +93,13 @@ def create_app(
         redoc_url=None,
         static_url=DOCS_ASSETS,
     )
-    for module in (openai, cohere, rerank, tei, llama_server, vllm, ollama, tokens, status):
-        app.include_router(module.router)
+    app.state.lanes, app.state.metrics = lanes, metrics
+    for router in (*routers, *(module.router for module in _ENDPOINTS)):
+        app.include_router(router)
     for kind in _FORESEEN:
         app.add_exception_handler(kind, _on_error)
     app.add_exception_handler(Exception, _on_error)
-    gate = Gate(app, options, metrics)
-    app.state.lanes, app.state.metrics, app.state.gate = lanes, metrics, gate
+    app.state.gate = gate = Gate(app, options, metrics, open_paths)
     return gate
 
 

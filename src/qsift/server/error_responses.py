@@ -14,7 +14,7 @@ from typing import Any, Literal
 from fastapi.responses import JSONResponse
 
 from .batcher import ClosedError, QueueFullError
-from qsift.errors import EngineError, InputTooLongError, NonFiniteError
+from qsift.errors import DocumentError, EngineError, InputTooLongError, NonFiniteError, SearchIndexError
 
 Dialect = Literal["openai", "cohere", "tei", "ollama"]
 Kind = Literal[
@@ -90,6 +90,8 @@ _KINDS: tuple[tuple[type[Exception], Kind], ...] = (
     (EngineError, "not ready"),
     (QueueFullError, "busy"),
     (ClosedError, "not ready"),
+    (DocumentError, "not found"),
+    (SearchIndexError, "not ready"),
 )
 # Its messages name arguments of the API; here they are fields of JSON.
 _WORDS = {"truncate_dim": "'dimensions'", "pass truncate=True": 'send "truncate": true'}

@@ -11,7 +11,7 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,7 +52,8 @@ class Gate:
         in_flight: how many requests were let in and are not answered yet.
     """
 
-    def __init__(self, app: FastAPI, options: ServerOptions, metrics: Metrics) -> None:
+    def __init__(self, app: FastAPI, options: ServerOptions, metrics: Metrics, open_paths: Iterable[str] = ()) -> None:
+        """Stands before ``app``; ``open_paths`` can be read without a key, as `OPEN_PATHS` can."""
         self.is_draining = self.is_closing = False
         self.in_flight = 0
         self._options, self._metrics = options, metrics
@@ -63,7 +64,8 @@ class Gate:
         self._app = self._for_pages(app)
         self._keys = [_digest(key) for key in options.api_keys]
         # Any other path is counted as one, or callers could fill the memory with names.
-        self._paths = frozenset(app.openapi()["paths"]) | OPEN_PATHS
+        self._open_paths = OPEN_PATHS | frozenset(open_paths)
+        self._paths = frozenset(app.openapi()["paths"]) | self._open_paths
         self._with_names = [re.compile(re.sub(r"\{\w+\}", ".+", path)) for path in self._paths if "{" in path]
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -111,7 +113,7 @@ class Gate:
         if size.isdecimal() and int(size[:20]) > self._options.max_body:
             raise self.too_large()
         is_preflight = scope["method"] == "OPTIONS" and "access-control-request-method" in headers
-        is_open = scope["path"] in OPEN_PATHS and scope["method"] in ("GET", "HEAD")
+        is_open = scope["path"] in self._open_paths and scope["method"] in ("GET", "HEAD")
         return None if is_open or is_preflight else self._key(headers)
 
     def _path(self, path: str) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .batcher import BUDGET, Batcher, Compute
 from .error_responses import ProblemError
+from .in_turns import InTurns, OnRows
 from .metrics import Metrics
 from .off_loop import off_loop
 from .pool import Pool, Slot
@@ -224,19 +225,10 @@ class _Lane(ABC, Generic[Model]):
 
     async def _answer(self, request: Request, result: asyncio.Future[T], deadline: float, late: str) -> T:
         """Returns the result; a client that goes, and a time that is over, take the request out of the queue."""
-        gone: asyncio.Future[Any] = asyncio.ensure_future(_disconnect(request))
-        waiting: set[asyncio.Future[Any]] = {result, gone}
         try:
-            seconds = max(deadline - time.monotonic(), 0)
-            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if result.done():
-                return result.result()
-            if gone.done():
-                raise ClientGoneError
-            raise ProblemError("not ready", late, retry_after=1)
-        finally:
-            gone.cancel()
-            result.cancel()
+            return await unless_gone(request, result, max(deadline - time.monotonic(), 0))
+        except TimeoutError:
+            raise ProblemError("not ready", late, retry_after=1) from None
 
     def _deadline(self) -> float:
         return time.monotonic() + self._options.timeout
@@ -316,6 +308,20 @@ class EmbeddingLane(_Lane[Embedder]):
         finish = partial(model.finish, truncate_dim=dimensions, normalize_embeddings=normalize)
         return Vectors(await off_loop(rows.size, finish, rows), n_tokens)
 
+    def in_turns(self, on_rows: OnRows) -> Embedder:
+        """Returns the model as it is in memory, whose calls take turns with the requests: for work on a thread.
+
+        Args:
+            on_rows: is told how many texts of a call were computed, in small parts; what it raises ends the call.
+
+        Raises:
+            ProblemError: the model is not in memory now.
+        """
+        resident = self.slot.resident
+        if resident is None:
+            raise ProblemError("not ready", f"The model {self.name!r} is not in memory.", retry_after=10)
+        return resident.model.run_by(InTurns(resident.model.engine, resident.batcher, on_rows))
+
     def prompt(self, given: Mapping[str, str], instruction: str | None) -> dict[str, Any]:
         """Returns the arguments of `embed` for what a request says of its texts; they are documents if it is silent.
 
@@ -383,6 +389,27 @@ class RerankLane(_Lane[Reranker]):
         size = sum(map(len, documents)) + sum(map(len, queries))
         model, rows, n_tokens = await self._rows(request, size, prepare)
         return Scores(model.finish(rows, raw_scores=raw_scores), n_tokens)
+
+
+async def unless_gone(request: Request, result: asyncio.Future[T], seconds: float | None = None) -> T:
+    """Returns a result; it is cancelled where the client goes, or the time is over.
+
+    Raises:
+        ClientGoneError: nobody waits for it any more.
+        TimeoutError: it took longer than so many seconds.
+    """
+    gone: asyncio.Future[Any] = asyncio.ensure_future(_disconnect(request))
+    waiting: set[asyncio.Future[Any]] = {result, gone}
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if result.done():
+            return result.result()
+        if gone.done():
+            raise ClientGoneError
+        raise TimeoutError
+    finally:
+        gone.cancel()
+        result.cancel()
 
 
 def public_name(name: str) -> str:

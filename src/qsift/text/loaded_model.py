@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -87,6 +88,12 @@ class LoadedModel:
     def max_tokens(self) -> int:
         """The longest prompt that the model takes, in tokens, template and end token included."""
         return self.engine.max_tokens
+
+    def run_by(self: Self, engine: Engine) -> Self:
+        """Returns the same model, its rows computed by ``engine``; closing it closes that and leaves this one."""
+        other = copy(self)
+        other.engine = engine
+        return other
 
     def tokenize(self, text: str) -> TokenIds:
         """Returns the ids of a bare text, (n,) int32: nothing around it, and control tokens in it are letters."""
