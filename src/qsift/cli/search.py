@@ -63,7 +63,7 @@ def search(question: str, paths: tuple[str, ...], **options: Any) -> None:
     """Find the passages of files, or of an index, that answer QUESTION.
 
     The embedding model sifts all passages, the reranker sorts the best of them. PATHs are files and folders: text,
-    Markdown, code, HTML and PDF.
+    Markdown, code, HTML, PDF, Word, PowerPoint, Excel, OpenDocument, EPUB, notebooks, mails, tables and subtitles.
     """
     if bool(paths) == (options["index_path"] is not None):
         raise click.UsageError("Pass either paths to search or --index INDEX.")

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import BinaryIO
 
-from .document import Document, Kind, OnSkip, Section
-from .readers.pdf import PdfError, check_pdf_extra, read_pdf
+from .document import CONTROLS, Document, Kind, OnSkip, Section, UnreadableError
+from .readers.pdf import check_pdf_extra
 from .readers.text import HEAD_BYTES, NotTextError, is_binary, read_blocks
 from qsift.errors import DocumentError, MissingExtraError
 
@@ -23,18 +23,34 @@ _LEFT_OUT = {"node_modules", "__pycache__"}
 _MARKS = {"pyvenv.cfg", "passages.lance"}
 _CODE_SUFFIXES = """
     ada asm awk bash bat c cc cfg clj cmake conf cpp cs css cu cxx d dart diff el elm erl ex exs f f90 fs fish gd
-    glsl go gradle graphql groovy h hcl hh hpp hs hxx ini ipynb java jl js json json5 jsonl jsx kt kts less lisp lua
-    m makefile mjs ml mm nim nix pas patch php pl pm proto ps1 py pyi pyx r rb rs s sass scala scm scss sh sql sv svelte
-    swift tcl tex tf toml ts tsx v vb vhd vim vue xml xsd yaml yml zig zsh
+    glsl go gradle graphql groovy h hcl hh hpp hs hxx ini java jl js json json5 jsx kt kts less lisp lua m makefile
+    mjs ml mm nim nix pas patch php pl pm proto ps1 py pyi pyx r rb rs s sass scala scm scss sh sql sv svelte
+    swift tcl tf toml ts tsx v vb vhd vim vue xml xsd yaml yml zig zsh
 """
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(_CODE_SUFFIXES.split(), "code"),
     **dict.fromkeys(("htm", "html", "xhtml"), "html"),
     **dict.fromkeys(("markdown", "md", "mdown", "mdx", "mkd", "qmd", "rmd"), "markdown"),
-    "pdf": "pdf",
+    **dict.fromkeys(("tex", "ltx"), "tex"),
+    **dict.fromkeys(("docx", "docm", "dotx", "dotm"), "docx"),
+    **dict.fromkeys(("odt", "ott"), "odt"),
+    **dict.fromkeys(("pptx", "pptm", "ppsx", "ppsm", "potx", "potm"), "pptx"),
+    **dict.fromkeys(("xlsx", "xlsm", "xltx", "xltm"), "xlsx"),
+    **dict.fromkeys(("eml", "mbox"), "mail"),
+    **dict.fromkeys(("csv", "tsv"), "csv"),
+    **dict.fromkeys(("jsonl", "ndjson"), "jsonl"),
+    **dict.fromkeys(("srt", "vtt"), "srt"),
+    **{kind: kind for kind in ("pdf", "epub", "ipynb")},
 }
+# What is searched as it stands.
+_PLAIN: set[Kind] = {"text", "markdown", "code", "tex"}
+# What may hold zero bytes.
+_PACKED: set[Kind] = {"pdf", "docx", "odt", "pptx", "xlsx", "epub", "mail"}
+# What else is written where such files are, and what its program can save it as.
+_SAVED_AS = {"doc": "docx", "ppt": "pptx", "xls": "xlsx", "xlsb": "xlsx", "odp": "pptx", "ods": "xlsx", "mobi": "epub"}
+# How a mailbox begins; many have no suffix.
+_MAILBOX = re.compile(rb"From \S+ +\w{3} \w{3} +\d+ \d\d:\d\d")
 _NAMES: dict[str, Kind] = dict.fromkeys(("makefile", "dockerfile", "rakefile", "gemfile", "jenkinsfile"), "code")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def find_documents(paths: Iterable[str | os.PathLike[str]], *, on_skip: OnSkip) -> Iterator[Document]:
@@ -51,7 +67,7 @@ def find_documents(paths: Iterable[str | os.PathLike[str]], *, on_skip: OnSkip) 
 
     Raises:
         DocumentError: a given path does not exist or is neither file nor folder; before anything is read.
-        MissingExtraError: a given file is a PDF and pypdfium2 is missing; in a folder it is skipped.
+        MissingExtraError: a given file is a PDF and pypdfium2 is missing; in a folder the first one is named.
         TypeError: ``paths`` is a single path.
     """
     if isinstance(paths, str | bytes | os.PathLike):
@@ -87,7 +103,7 @@ _SPECIAL = "It is a pipe, a socket or a device. Only files and folders can be se
 
 
 def _walk(given: list[str], on_skip: OnSkip) -> Iterator[Document]:
-    seen = set()
+    seen, told = set(), set[str]()
     stack = [(path, True) for path in reversed(given)]
     while stack:
         path, is_given = stack.pop()
@@ -109,8 +125,12 @@ def _walk(given: list[str], on_skip: OnSkip) -> Iterator[Document]:
                 on_skip(name, _SPECIAL)
         except OSError as error:
             on_skip(name, _reason(error, path))
-        except (NotTextError, MissingExtraError) as error:
+        except NotTextError as error:
             on_skip(name, str(error))
+        except MissingExtraError as error:
+            if error.extra not in told:
+                told.add(error.extra)
+                on_skip(name, f"{error} Others like it are not named.")
 
 
 def _children(folder: str, *, is_given: bool) -> list[str]:
@@ -124,14 +144,18 @@ def _kind(path: str) -> Kind:
     """Returns what a file is, from its name and its first bytes."""
     with open(path, "rb", buffering=0) as file:
         head = file.read(HEAD_BYTES)
-    suffix = _suffix(path)
-    if suffix == "pdf":
+    kind = _KINDS.get(_suffix(path)) or _NAMES.get(os.path.basename(path).lower())
+    if kind == "pdf":
         check_pdf_extra()
-        return "pdf"
+    if kind in _PACKED:
+        return kind
     if is_binary(head):
+        if other := _SAVED_AS.get(_suffix(path)):
+            raise NotTextError(f"It is in a format that is not read. Save it as .{other}.")
         raise NotTextError("It is binary: it holds zero bytes.")
-    by_content: Kind = "code" if head.startswith(b"#!") else "text"
-    return _KINDS.get(suffix) or _NAMES.get(os.path.basename(path).lower(), by_content)
+    if kind:
+        return kind
+    return "mail" if _MAILBOX.match(head) else "code" if head.startswith(b"#!") else "text"
 
 
 def _suffix(path: str) -> str:
@@ -145,28 +169,26 @@ def _read(path: str, name: str, kind: Kind) -> Iterator[Section]:
             yield from _sections(file, kind)
     except OSError as error:
         raise DocumentError(name, _reason(error, path)) from error
-    except (NotTextError, PdfError) as error:
+    except UnreadableError as error:
         raise DocumentError(name, str(error)) from error
 
 
 def _sections(file: BinaryIO, kind: Kind) -> Iterator[Section]:
-    if kind == "pdf":
-        yield from read_pdf(file)
-    elif kind == "html":
-        from .readers.html import read_html
+    if kind not in _PLAIN:
+        from .readers.formats import READERS
 
-        yield from read_html(read_blocks(file))
-    else:
-        line = 1
-        for block in read_blocks(file):
-            yield Section(block, line)
-            line += block.count("\n")
+        yield from READERS[kind](file)
+        return
+    line = 1
+    for block in read_blocks(file):
+        yield Section(block, line)
+        line += block.count("\n")
 
 
 def _printable(path: str) -> str:
     """Returns a path as valid UTF-8 with "/", bytes and characters that cannot be shown as escapes."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
-    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _reason(error: OSError, path: str) -> str:

@@ -118,7 +118,7 @@ class Batches:
             yield from self._rows(document, 0)
             return
         if held is None:
-            part, held = 0, Passage("", document.source, document.kind, 1, 1, None, document.modified)
+            part, held = 0, Passage("", document.source, document.kind, 1, 1, "", document.modified)
         yield Row(held, document.stamp, part, last=True)
 
     def _start(self, document: Document) -> int:
