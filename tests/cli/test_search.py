@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from file_formats import write_each
 
 NOTES = {
     "bread.md": "# Bread\n\nKnead the dough for ten minutes.\n\n# Oven\n\nBake it for an hour at 220 degrees.\n",
@@ -57,6 +58,14 @@ def test_people_get_place_scores_and_passage_and_hear_of_what_was_skipped(notes:
     assert "\x1b" not in result.stdout
     quiet = qsift(notes, "search", "image viewer", "notes", "--top-k", "1", "--quiet")
     assert (quiet.stdout, quiet.stderr) == (result.stdout, "")
+
+
+def test_a_hit_names_the_part_of_its_file(notes: Path) -> None:
+    write_each(notes)
+    result = qsift(notes, "search", "spell checker for Welsh", "talk.pptx", "manual.pdf", "--top-k", "1")
+    assert " talk.pptx slide 2:1-4 " in result.stdout.splitlines()[0]
+    (hit,) = found(notes, "emulator of old game consoles", "talk.pptx", "manual.pdf", "--top-k", "1")
+    assert (hit["source"], hit["place"], hit["line"], hit["end_line"]) == ("manual.pdf", "page 2", 1, 1)
 
 
 def test_without_a_reranker_the_first_stage_is_printed(notes: Path) -> None:

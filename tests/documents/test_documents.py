@@ -73,12 +73,17 @@ def test_the_kind_comes_from_the_name_and_a_script_without_suffix_is_code(write:
     kinds = {
         "a.txt": "text",
         "a.log": "text",
-        "a.csv": "text",
+        "a.csv": "csv",
+        "a.tsv": "csv",
         "a.rst": "text",
+        "a.tex": "tex",
+        "a.jsonl": "jsonl",
+        "a.srt": "srt",
+        "a.eml": "mail",
         "README": "text",
         "a.MD": "markdown",
         "a.py": "code",
-        "a.ipynb": "code",
+        "a.ipynb": "ipynb",
         "Makefile": "code",
         "a.htm": "html",
     }
@@ -86,7 +91,17 @@ def test_the_kind_comes_from_the_name_and_a_script_without_suffix_is_code(write:
         write(name)
         assert only(name).kind == kinds[name]
     assert only(write("run", "#!/bin/sh\nls")).kind == "code"
+    assert only(write("Inbox", "From a@example.org Mon Jan  5 10:00:00 2026\n\nx")).kind == "mail"
+    assert only(write("letter", "From me to you")).kind == "text"
     assert only(write("a.pdf", pdf("x"))).kind == "pdf"
+    for name, kind in (
+        ("a.docm", "docx"),
+        ("a.ODT", "odt"),
+        ("a.ppsx", "pptx"),
+        ("a.xlsm", "xlsx"),
+        ("a.epub", "epub"),
+    ):
+        assert only(write(name, b"PK\0")).kind == kind
 
 
 def test_binary_files_are_named_and_skipped(write: Write) -> None:
@@ -96,6 +111,8 @@ def test_binary_files_are_named_and_skipped(write: Write) -> None:
     reason = "It is binary: it holds zero bytes."
     assert found("d") == (["d/a.txt"], {"d/b.bin": reason, "d/c.txt": reason})
     assert found("d/b.bin") == ([], {"d/b.bin": reason})
+    write("e/old.doc", b"\xd0\xcf\0")
+    assert found("e") == ([], {"e/old.doc": "It is in a format that is not read. Save it as .docx."})
 
 
 def test_empty_folders_and_files_are_nothing_special(write: Write) -> None:
@@ -220,6 +237,8 @@ def test_reading_gives_the_lines_of_the_file(write: Write) -> None:
         ("late.txt", b"text\n" * 9999 + b"\0", "It is binary: it holds zero bytes."),
         ("noise.txt", bytes(range(128, 256)) * 9, "It is binary, or text in an encoding that cannot be told"),
         ("broken.pdf", b"%PDF-1.4 broken", "PDFium cannot read it: "),
+        ("broken.docx", b"PK\3\4 broken", "It is damaged: File is not a zip file."),
+        ("broken.ipynb", b"{", "It is damaged, or no notebook: "),
     ],
 )
 def test_what_only_reading_tells_is_an_error_with_name_and_reason(
@@ -231,15 +250,16 @@ def test_what_only_reading_tells_is_an_error_with_name_and_reason(
     assert caught.value.source.endswith(name) and caught.value.reason.startswith(reason)
 
 
-def test_without_the_extra_a_pdf_is_skipped_in_a_folder_and_refused_where_it_is_given(
+def test_without_the_extra_the_first_pdf_of_a_folder_is_named_and_one_that_is_given_refused(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("d/a.pdf", pdf("x"))
     write("d/b.txt")
+    write("d/c.pdf", pdf("y"))
     document = only("d/a.pdf")
     monkeypatch.setitem(sys.modules, "pypdfium2", None)
     sentence = "Reading PDF files needs pypdfium2. Install it with: pip install 'qsift[pdf]'."
-    assert found("d") == (["d/b.txt"], {"d/a.pdf": sentence})
+    assert found("d") == (["d/b.txt"], {"d/a.pdf": f"{sentence} Others like it are not named."})
     with pytest.raises(MissingExtraError, match=r"pip install 'qsift\[pdf\]'"):
         found("d/b.txt", "d/a.pdf")
     with pytest.raises(MissingExtraError):

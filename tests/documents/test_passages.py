@@ -115,7 +115,7 @@ def test_a_document_that_fits_is_one_passage_and_counted_once() -> None:
     text = "\n\n# A heading\n\nA paragraph.\n\n# Another\n\ndef f():\n    pass\n\n"
     for kind in KINDS:
         (passage,) = Splitter(counter).split(Document.of_text(text, "source", kind=kind, modified=5.0))
-        assert passage == Passage(text.strip(), "source", kind, 3, 10, None, 5.0)
+        assert passage == Passage(text.strip(), "source", kind, 3, 10, "", 5.0)
     assert seen == [text.strip()] * len(KINDS)
 
 
@@ -200,14 +200,14 @@ def test_rows_of_a_table_stay_whole() -> None:
 
 def test_sections_share_no_passage_and_say_their_page_and_lines() -> None:
     sections = (
-        Section("one\n\ntwo", page=1),
-        Section("\nthree", page=3),
+        Section("one\n\ntwo", place="page 1"),
+        Section("\nthree", place="page 3"),
         Section("a\nb", 7, lines=[7, 12]),
         Section(" "),
     )
     document = Document("source", "pdf", "1", 0.0, lambda: sections)
-    places = [(p.text, p.page, p.line, p.end_line) for p in Splitter(count_tokens).split(document)]
-    assert places == [("one\n\ntwo", 1, 1, 3), ("three", 3, 2, 2), ("a\nb", None, 7, 12)]
+    places = [(p.text, p.place, p.line, p.end_line) for p in Splitter(count_tokens).split(document)]
+    assert places == [("one\n\ntwo", "page 1", 1, 3), ("three", "page 3", 2, 2), ("a\nb", "", 7, 12)]
 
 
 @given(st.text(st.sampled_from("ab .\n#")), st.sampled_from(KINDS), st.data())

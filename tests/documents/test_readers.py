@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pdf import pdf
 
+from qsift.documents.document import UnreadableError
 from qsift.documents.readers.html import read_html
-from qsift.documents.readers.pdf import PdfError, read_pdf
+from qsift.documents.readers.pdf import read_pdf
 from qsift.documents.readers.text import HEAD_BYTES, NotTextError, read_blocks
 
 CHINESE = "今天我们去了北京的长城，天气非常好。孩子们很高兴，晚上在饭店吃了烤鸭。\n"
@@ -178,11 +179,20 @@ def test_reading_broken_html_takes_no_longer_than_its_length_allows(piece: str) 
     assert time.process_time() - start < 5  # was minutes, where the parser began again at each "<"
 
 
+@pytest.mark.parametrize("tag", ["<img src='" + "x" * 5_000_000 + "\n'>", "<a" + " b" * 700_000 + "\n>"])
+def test_a_tag_that_seems_to_have_no_end_costs_little_and_what_follows_keeps_its_line(tag: str) -> None:
+    html = f"<p>one</p>\n{tag}\nlast"
+    start = time.process_time()
+    sections = list(read_html(html[i : i + 2**18] for i in range(0, len(html), 2**18)))
+    assert time.process_time() - start < 10
+    assert [(section.lines, section.text) for section in sections] == [([1], "one"), ([4], "last")]
+
+
 def test_a_pdf_is_read_page_by_page_and_pages_without_text_are_left_out() -> None:
     sections = list(read_pdf(io.BytesIO(pdf("First page\nsecond line", "", "Third page"))))
-    assert [(section.page, section.line, section.text.split("\n")) for section in sections] == [
-        (1, 1, ["First page", "second line"]),
-        (3, 1, ["Third page"]),
+    assert [(section.place, section.line, section.text.split("\n")) for section in sections] == [
+        ("page 1", 1, ["First page", "second line"]),
+        ("page 3", 1, ["Third page"]),
     ]
 
 
@@ -197,5 +207,5 @@ def test_a_pdf_is_read_page_by_page_and_pages_without_text_are_left_out() -> Non
     ],
 )  # fmt: skip
 def test_a_pdf_that_cannot_be_read_says_why(data: bytes, reason: str) -> None:
-    with pytest.raises(PdfError, match=reason):
+    with pytest.raises(UnreadableError, match=reason):
         list(read_pdf(io.BytesIO(data)))

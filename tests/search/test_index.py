@@ -109,7 +109,7 @@ def test_what_goes_in_comes_out_to_the_letter(tmp_path: Path, embedder: Embedder
     with SearchIndex.open(tmp_path / "index", embedder, create=False) as index:
         assert contents(index) == expected(documents)
         passage = find(index, ODD_TEXTS[3], mode="vector", where=Filter(glob="%_[*]"), candidates=9)[0].passage
-        assert (passage.source, passage.kind, passage.page, passage.modified) == ("%_*", "markdown", None, 12.25)
+        assert (passage.source, passage.kind, passage.place, passage.modified) == ("%_*", "markdown", "", 12.25)
         assert passage.line in range(1, len(ODD_TEXTS) + 1) and passage.end_line >= passage.line
 
 
@@ -474,6 +474,16 @@ def test_rows_that_no_index_has_seen_are_found(index: SearchIndex, monkeypatch: 
     assert {hit.passage.source for hit in find(index, "zebra", mode="text")} == {"a", "b"}
     assert index.add([]).embedded == 0
     assert index._table.is_optimized()
+
+
+def test_an_index_of_the_version_before_says_what_to_do(
+    tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("qsift.search.settings.FORMAT", 1)
+        SearchIndex.open(tmp_path / "index", embedder)
+    with pytest.raises(SearchIndexError, match=r"has version 1; this qsift knows 2\. Index again into a new folder"):
+        SearchIndex.open(tmp_path / "index", embedder)
 
 
 def test_a_folder_that_cannot_be_locked_is_named(tmp_path: Path, embedder: Embedder) -> None:

@@ -144,7 +144,7 @@ def print_found(hits: Sequence[Mapping[str, Any]]) -> None:
     """Prints passages for people: rank, scores and place in a line, then the passage as it stands, indented."""
     for place, hit in enumerate(hits, 1):
         lines = f"{hit['line']}" if hit["line"] == hit["end_line"] else f"{hit['line']}-{hit['end_line']}"
-        where = click.style(hit["source"], fg="green") + (f" page {hit['page']}" if hit["page"] else "") + f":{lines}"
+        where = f"{click.style(hit['source'], fg='green')} {hit['place']}".rstrip() + f":{lines}"
         score = "" if hit["score"] is None else click.style(f"{hit['score']:.3f}", bold=True) + "  "
         first = click.style(f"(cosine {hit['similarity']:.3f}, rank {hit['rank']})", dim=True)
         click.echo(f"{'' if place == 1 else chr(10)}{place:>3}  {score}{where}  {first}")

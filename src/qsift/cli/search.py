@@ -98,8 +98,8 @@ def search(question: str, paths: tuple[str, ...], **options: Any) -> None:
     """Find the passages of files, or of an index, that answer QUESTION.
 
     The embedding model sifts all passages, the reranker sorts the best of them. PATHs are files and folders: text,
-    Markdown, code, HTML and PDF. As with grep, the exit code is 1 where nothing is found: nothing above --min-score,
-    or nothing to search in.
+    Markdown, code, HTML, PDF, Word, PowerPoint, Excel, OpenDocument, EPUB, notebooks, mails, tables and subtitles. As
+    with grep, the exit code is 1 where nothing is found: nothing above --min-score, or nothing to search in.
     """
     form = "json" if options["as_json"] else options["form"]
     if options["as_json"] and options["form"] not in (None, "json"):

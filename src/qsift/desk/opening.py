@@ -1,7 +1,7 @@
 """Opening a file where a person reads it: with the system's program for it, or with an editor at its line.
 
-A system that opens a file may run it instead: a .bat on Windows, a .command on macOS, a .desktop on Linux. What is no
-page of a browser therefore goes to what shows text.
+A system that opens a file may run it instead: a .bat on Windows, a .command on macOS, a .desktop on Linux. So what is
+text goes to what shows text, and only what has a program of its own, such as a PDF, to that.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from qsift.documents import Kind
 from qsift.errors import DocumentError
 
+_WITH_PROGRAMS: set[Kind] = {"html", "pdf", "docx", "odt", "pptx", "xlsx", "epub", "mail"}
 _PLACES = re.compile(r"\{(?:path|line)\}")
 _PATIENCE = 2.0
 """Seconds in which a program says that it cannot open a file."""
@@ -63,14 +64,14 @@ class Opener:
             raise DocumentError(path, f"{command[0]!r} cannot open it and ended with {code}. {_ADVICE}")
 
     def _command(self, path: str, kind: Kind, line: int) -> Sequence[str]:
-        if self.editor is not None and kind != "pdf":
+        if self.editor is not None and kind not in _WITH_PROGRAMS - {"html"}:
             # The command is divided before the path is put in, and both at once: a file's name stays one word as it is.
             put_in = {"{path}": path, "{line}": str(line)}
             return [_PLACES.sub(lambda place: put_in[place[0]], word) for word in shlex.split(self.editor)]
         if sys.platform == "darwin":
-            return ["open", path] if kind in ("pdf", "html") else ["open", "-t", path]
+            return ["open", path] if kind in _WITH_PROGRAMS else ["open", "-t", path]
         if sys.platform == "win32":
-            return ["explorer.exe", path] if kind in ("pdf", "html") else ["notepad.exe", path]
+            return ["explorer.exe", path] if kind in _WITH_PROGRAMS else ["notepad.exe", path]
         if path.endswith(".desktop"):
             raise DocumentError(path, f"Your system might run it instead of showing it. {_ADVICE}")
         return ["xdg-open", path]

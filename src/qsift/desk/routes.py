@@ -310,7 +310,7 @@ def _hit(desk: Desk, number: int, hit: SearchHit) -> dict[str, Any]:
         "kind": passage.kind,
         "line": passage.line,
         "end_line": passage.end_line,
-        "page": passage.page,
+        "place": passage.place,
         "modified": passage.modified,
         "text": passage.text,
         "score": hit.score,

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal, get_args
 
-Kind = Literal["text", "markdown", "code", "html", "pdf"]
-"""What a document is; "html" and "pdf" for the text that was read out of such a file."""
+Kind = Literal[
+    "text", "markdown", "code", "tex", "html", "pdf", "docx", "odt", "pptx", "xlsx", "epub", "ipynb", "mail", "csv",
+    "jsonl", "srt",
+]  # fmt: skip
+"""What a document is. From "html" on, the text that was read out of such a file: "mail" is .eml and .mbox, "csv" also
+.tsv, "srt" also .vtt, and what Office saves with macros or as a template is as without."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """All kinds of documents."""
 
+Unit = Literal["page", "slide", "sheet", "cell", "chapter", "section", "message"]
+"""What a document may be made of."""
+
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Characters that no name shows: they would move a terminal's cursor or turn the direction of what follows."""
+_MAX_LABEL = 80
+
 OnSkip = Callable[[str, str], None]
 """Is told the source and the reason of a document that cannot be read."""
+
+
+class UnreadableError(ValueError):
+    """A file that cannot be read as what it is; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +39,27 @@ class Section:
 
     Attributes:
         text: what can be read; lines end in "\\n".
-        line: the line of the document where the text starts, from 1.
-        page: the page of a PDF, from 1, else None.
-        lines: the document's line for each line of the text, where they do not just count up from
-            ``line`` because markup stands between them.
+        line: the line where the text starts, from 1: of the file, or of ``place``.
+        place: the part of the document that a person opens, see `place_of`; "" where lines say enough.
+        lines: the line for each line of the text, where they do not just count up from ``line`` because
+            markup stands between them.
     """
 
     text: str
     line: int = 1
-    page: int | None = None
+    place: str = ""
     lines: Sequence[int] | None = None
+
+
+def place_of(unit: Unit, label: object) -> str:
+    """Returns the name of a part of a document, such as "page 3" or "sheet Costs 2026".
+
+    Args:
+        unit: what it is.
+        label: its number from 1, or its title: of a file's making, so it is cut and cleaned of control characters.
+    """
+    title = " ".join(CONTROLS.sub(" ", scrubbed(str(label))).split())
+    return f"{unit} {title if len(title) <= _MAX_LABEL else title[: _MAX_LABEL - 1] + '…'}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -41,7 +68,7 @@ class Document:
 
     Attributes:
         source: its name, unique among the documents: for files the path as it was given, with "/" and no "./".
-        kind: "text", "markdown", "code", "html" or "pdf".
+        kind: one of `KINDS`.
         stamp: changes when the document changes: for files size and time, for texts a hash.
         modified: when it was last changed, in unix seconds; 0.0 where that is unknown.
         read: gives its sections; may raise DocumentError, also between two of them.
@@ -72,6 +99,11 @@ class Document:
         """
         stamp = sha256(utf8(text, source)).hexdigest()
         return cls(source, kind, stamp, modified, lambda: (Section(text),))
+
+
+def scrubbed(text: str) -> str:
+    """Returns a text with U+FFFD for each lone surrogate, which JSON and mails can hold and UTF-8 cannot."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def utf8(text: str, source: str) -> bytes:

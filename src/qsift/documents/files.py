@@ -13,27 +13,43 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
 
-from .document import Document, Kind, OnSkip, Section
+from .document import CONTROLS, Document, Kind, OnSkip, Section, UnreadableError
 from .ignoring import IgnoreRules, Verdict, is_marked, is_wanted_by_nobody, why_generated
 from .noise import check_noise, format_of, without_data
-from .readers.pdf import PdfError, check_pdf_extra, read_pdf
+from .readers.pdf import check_pdf_extra
 from .readers.text import HEAD_BYTES, NotTextError, is_binary, read_blocks
 from qsift.errors import DocumentError, MissingExtraError
 
 _CODE_SUFFIXES = """
     ada asm awk bash bat c cc cfg clj cmake conf cpp cs css cu cxx d dart diff el elm erl ex exs f f90 fs fish gd
-    glsl go gradle graphql groovy h hcl hh hpp hs hxx ini ipynb java jl js json json5 jsonl jsx kt kts less lisp lua
-    m makefile mjs ml mm nim nix pas patch php pl pm proto ps1 py pyi pyx r rb rs s sass scala scm scss sh sql sv svelte
-    swift tcl tex tf toml ts tsx v vb vhd vim vue xml xsd yaml yml zig zsh
+    glsl go gradle graphql groovy h hcl hh hpp hs hxx ini java jl js json json5 jsx kt kts less lisp lua m makefile
+    mjs ml mm nim nix pas patch php pl pm proto ps1 py pyi pyx r rb rs s sass scala scm scss sh sql sv svelte
+    swift tcl tf toml ts tsx v vb vhd vim vue xml xsd yaml yml zig zsh
 """
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys(_CODE_SUFFIXES.split(), "code"),
     **dict.fromkeys(("htm", "html", "xhtml"), "html"),
     **dict.fromkeys(("markdown", "md", "mdown", "mdx", "mkd", "qmd", "rmd"), "markdown"),
-    "pdf": "pdf",
+    **dict.fromkeys(("tex", "ltx"), "tex"),
+    **dict.fromkeys(("docx", "docm", "dotx", "dotm"), "docx"),
+    **dict.fromkeys(("odt", "ott"), "odt"),
+    **dict.fromkeys(("pptx", "pptm", "ppsx", "ppsm", "potx", "potm"), "pptx"),
+    **dict.fromkeys(("xlsx", "xlsm", "xltx", "xltm"), "xlsx"),
+    **dict.fromkeys(("eml", "mbox"), "mail"),
+    **dict.fromkeys(("csv", "tsv"), "csv"),
+    **dict.fromkeys(("jsonl", "ndjson"), "jsonl"),
+    **dict.fromkeys(("srt", "vtt"), "srt"),
+    **{kind: kind for kind in ("pdf", "epub", "ipynb")},
 }
+# What is searched as it stands.
+_PLAIN: set[Kind] = {"text", "markdown", "code", "tex"}
+# What may hold zero bytes.
+_PACKED: set[Kind] = {"pdf", "docx", "odt", "pptx", "xlsx", "epub", "mail"}
+# What else is written where such files are, and what its program can save it as.
+_SAVED_AS = {"doc": "docx", "ppt": "pptx", "xls": "xlsx", "xlsb": "xlsx", "odp": "pptx", "ods": "xlsx", "mobi": "epub"}
+# How a mailbox begins; many have no suffix.
+_MAILBOX = re.compile(rb"From \S+ +\w{3} \w{3} +\d+ \d\d:\d\d")
 _NAMES: dict[str, Kind] = dict.fromkeys(("makefile", "dockerfile", "rakefile", "gemfile", "jenkinsfile"), "code")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def find_documents(
@@ -65,7 +81,7 @@ def find_documents(
 
     Raises:
         DocumentError: a given path does not exist or is neither file nor folder; before anything is read.
-        MissingExtraError: a given file is a PDF and pypdfium2 is missing; in a folder it is skipped.
+        MissingExtraError: a given file is a PDF and pypdfium2 is missing; in a folder the first one is named.
         TypeError: ``paths`` is a single path.
     """
     if isinstance(paths, str | bytes | os.PathLike):
@@ -131,7 +147,7 @@ class _Walk:
         self._ways = {name[:end] for name in self._among or () for end in range(len(name)) if name[end] == "/"}
 
     def documents(self, given: list[str]) -> Iterator[Document]:
-        seen = set()
+        seen, missing = set(), set[str]()
         stack = [_Place(path, _full(path), None, True) for path in reversed(given)]
         while stack:
             place = stack.pop()
@@ -155,8 +171,12 @@ class _Walk:
                     self._on_skip(name, _SPECIAL)
             except OSError as error:
                 self._on_skip(name, _reason(error, path))
-            except (NotTextError, MissingExtraError) as error:
+            except NotTextError as error:
                 self._on_skip(name, str(error))
+            except MissingExtraError as error:
+                if error.extra not in missing:
+                    missing.add(error.extra)
+                    self._on_skip(name, f"{error} Others like it are not named.")
 
     def _children(self, place: _Place, name: str) -> list[_Place]:
         """Returns what is in a folder and not left out, in the order of the names."""
@@ -210,16 +230,21 @@ def _kind(path: str) -> Kind:
     """Returns what a file is, from its name and its first bytes."""
     with open(path, "rb", buffering=0) as file:
         head = file.read(HEAD_BYTES)
-    suffix = _suffix(path)
-    if suffix == "pdf":
+    kind = _KINDS.get(_suffix(path)) or _NAMES.get(os.path.basename(path).lower())
+    if kind == "pdf":
         check_pdf_extra()
-        return "pdf"
-    if its_format := format_of(head):
+    if kind in _PACKED:
+        return kind
+    its_format = format_of(head)
+    if (its_format or is_binary(head)) and (other := _SAVED_AS.get(_suffix(path))):
+        raise NotTextError(f"It is in a format that is not read. Save it as .{other}.")
+    if its_format:
         raise NotTextError(f"It is {its_format} by its first bytes, not text.")
     if is_binary(head):
         raise NotTextError("It is binary: it holds zero bytes.")
-    by_content: Kind = "code" if head.startswith(b"#!") else "text"
-    return _KINDS.get(suffix) or _NAMES.get(os.path.basename(path).lower(), by_content)
+    if kind:
+        return kind
+    return "mail" if _MAILBOX.match(head) else "code" if head.startswith(b"#!") else "text"
 
 
 def _suffix(path: str) -> str:
@@ -229,35 +254,33 @@ def _suffix(path: str) -> str:
 def _read(path: str, name: str, kind: Kind, *, long_lines: bool) -> Iterator[Section]:
     """Yields the sections of a file, after a look at all of it where it is text: nothing of a noisy one is found."""
     try:
-        if kind != "pdf":
+        if kind not in _PACKED:
             with open(path, "rb") as file:
-                check_noise(read_blocks(file), long_lines=long_lines or kind == "html")
+                check_noise(read_blocks(file), long_lines=long_lines or kind not in _PLAIN)
         with open(path, "rb") as file:
             yield from _sections(file, kind)
     except OSError as error:
         raise DocumentError(name, _reason(error, path)) from error
-    except (NotTextError, PdfError) as error:
+    except UnreadableError as error:
         raise DocumentError(name, str(error)) from error
 
 
 def _sections(file: BinaryIO, kind: Kind) -> Iterator[Section]:
-    if kind == "pdf":
-        yield from read_pdf(file)
-    elif kind == "html":
-        from .readers.html import read_html
+    if kind not in _PLAIN:
+        from .readers.formats import READERS
 
-        yield from read_html(read_blocks(file))
-    else:
-        line = 1
-        for block in without_data(read_blocks(file)):
-            yield Section(block, line)
-            line += block.count("\n")
+        yield from READERS[kind](file)
+        return
+    line = 1
+    for block in without_data(read_blocks(file)):
+        yield Section(block, line)
+        line += block.count("\n")
 
 
 def _printable(path: str) -> str:
     """Returns a path as valid UTF-8 with "/", bytes and characters that cannot be shown as escapes."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
-    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _reason(error: OSError, path: str) -> str:

@@ -28,6 +28,7 @@ _BLANK_LINE = r"\n[^\S\n]*\n"
 _PARAGRAPH = _BLANK_LINE + r"(?=[^\S\n]*\S)"
 _HEADING = _BLANK_LINE + r"(?=\#{1,6}[^\S\n])"
 _UNDERLINED = _BLANK_LINE + r"(?=\S[^\n]*\n([=\-~^*+#])\1{2,}[^\S\n]*(?:\n|\Z))"
+_COMMAND = _BLANK_LINE + r"(?=\\(?:part|chapter|(?:sub)*section|appendix|begin)\b)"
 _DEFINITION = _BLANK_LINE + r"(?=[^\s)\]}])"
 _METHOD = _BLANK_LINE + r"(?=(?:\t| {1,4})[^\s)\]}])"
 # After a sentence, and before an item of a list or a row of a table or a log.
@@ -44,7 +45,10 @@ _PATTERNS: dict[Kind, tuple[str, ...]] = {
     "text": (_UNDERLINED, *_PROSE),
     "markdown": (f"{_HEADING}|{_UNDERLINED}", *_PROSE),
     "code": (_DEFINITION, *_CODE),
-    "html": (_HEADING, *_PROSE),
+    "ipynb": (_DEFINITION, *_CODE),
+    "tex": (_COMMAND, *_PROSE),
+    **dict.fromkeys(("html", "docx", "odt", "epub"), (_HEADING, *_PROSE)),
+    **dict.fromkeys(("xlsx", "csv", "jsonl"), (_LINE, _SENTENCE, _WORD, _MARK)),
 }
 _COMPILED = {kind: tuple(map(re.compile, patterns)) for kind, patterns in _PATTERNS.items()}
 # How far behind a border its pattern may look: one line and its underline.
@@ -58,8 +62,10 @@ class Passage:
     Attributes:
         text: what is embedded; no blank lines at its ends.
         source, kind, modified: those of the document.
-        line, end_line: its first and last line in the document, from 1.
-        page: the page of a PDF, from 1, else None.
+        line, end_line: its first and last line, from 1: of the file; else of the page, slide, cell, chapter or
+            message; of a sheet the rows, of a docx or odt file the paragraphs.
+        place: the part of the document that it is in, such as "page 3", "sheet Costs" or "chapter The Sea"; "" where
+            lines say enough.
         part: its number in the document, from 0.
     """
 
@@ -68,15 +74,15 @@ class Passage:
     kind: Kind
     line: int
     end_line: int
-    page: int | None
+    place: str
     modified: float
     part: int = 0
 
     @property
     def citation(self) -> str:
-        """Its place for people, such as "notes/bread.md:3-5" or "paper.pdf page 4:1"."""
+        """Where it stands, for people, such as "notes/bread.md:3-5" or "paper.pdf page 4:1"."""
         lines = f"{self.line}" if self.line == self.end_line else f"{self.line}-{self.end_line}"
-        return f"{self.source}{f' page {self.page}' if self.page else ''}:{lines}"
+        return f"{self.source}{self.place and f' {self.place}'}:{lines}"
 
 
 OnBatch = Callable[[Sequence[Passage]], None]
@@ -131,7 +137,7 @@ class Splitter:
                 line += section.text.count("\n", begin, start)
                 begin = start
                 first, last = _lines(section, line, line + text.count("\n"))
-                yield Passage(text, document.source, document.kind, first, last, section.page, document.modified, part)
+                yield Passage(text, document.source, document.kind, first, last, section.place, document.modified, part)
                 part += 1
 
     def _pieces(self, text: str, kind: Kind) -> Iterator[tuple[int, str]]:

@@ -67,7 +67,7 @@ class CitedPassage:
         part: number of the passage in its document, from 0: what `read_passage` takes.
         kind: what the document is, such as "markdown".
         line, end_line: first and last line in the document, from 1.
-        page: page of a PDF, from 1, else None.
+        place: the part of the document that it is in, such as "page 3"; "" where lines say enough.
         text: what it says.
     """
 
@@ -77,7 +77,7 @@ class CitedPassage:
     kind: str
     line: int
     end_line: int
-    page: int | None
+    place: str
     text: str
 
 
@@ -349,7 +349,7 @@ def _seconds(moment: datetime | None) -> float | None:
         raise ValueError(f"The time {moment} is out of this system's range. Leave it out.") from None
 
 
-def _cited(passage: Passage) -> tuple[str, str, int, str, int, int, int | None, str]:
+def _cited(passage: Passage) -> tuple[str, str, int, str, int, int, str, str]:
     """Returns the fields of a `CitedPassage`."""
-    where = (passage.kind, passage.line, passage.end_line, passage.page)
+    where = (passage.kind, passage.line, passage.end_line, passage.place)
     return (passage.citation, passage.source, passage.part, *where, passage.text)

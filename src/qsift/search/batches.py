@@ -134,7 +134,7 @@ class Batches:
             yield from self._rows(document, 0)
             return
         if held is None:
-            held = Passage("", document.source, document.kind, 1, 1, None, document.modified)
+            held = Passage("", document.source, document.kind, 1, 1, "", document.modified)
         yield Row(held, document.stamp, last=True)
 
     def _start(self, document: Document) -> int:

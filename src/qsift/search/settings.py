@@ -10,7 +10,7 @@ from qsift.errors import SearchIndexError
 from qsift.models import ModelFile
 from qsift.text import check_dim
 
-FORMAT = 1
+FORMAT = 2
 """Version of an index's layout and of how its texts are split; a reader refuses any other."""
 
 

@@ -35,7 +35,7 @@ _NAME = "passages"
 _LOCK = "write.lock"
 """The file in an index's folder that a writer locks; the system unlocks it where a process dies."""
 _METADATA = b"qsift"
-_PASSAGE = ("text", "source", "kind", "line", "end_line", "page", "modified", "part")
+_PASSAGE = ("text", "source", "kind", "line", "end_line", "place", "modified", "part")
 _PARTITION = 4096
 """Rows that share a cell of the approximate index."""
 _OUTGROWN = 4
@@ -114,14 +114,14 @@ class IndexTable:
         with _locked(path, wait):
             if found := cls.open(path, wait):
                 return found
-            columns = {name: pa.string() for name in ("text", "source", "kind", "stamp")}
-            columns |= {name: pa.int32() for name in ("line", "end_line", "page", "part")}
+            columns = {name: pa.string() for name in ("text", "source", "kind", "place", "stamp")}
+            columns |= {name: pa.int32() for name in ("line", "end_line", "part")}
             columns |= {
                 "modified": pa.float64(),
                 "last": pa.bool_(),
                 "vector": pa.list_(pa.type_for_alias(dtype), width),
             }
-            fields = [pa.field(name, kind, nullable=name in ("page", "vector")) for name, kind in columns.items()]
+            fields = [pa.field(name, kind, nullable=name == "vector") for name, kind in columns.items()]
             with _translated(path):
                 schema = pa.schema(fields, metadata={_METADATA: metadata})
                 return cls(path, lancedb.connect(path).create_table(_NAME, schema=schema), wait)

@@ -15,7 +15,7 @@ const cards = new Map(); // by the key of a hit: { hit, node, span, open }
 const watcher = new IntersectionObserver(onSight, { rootMargin: "200px" });
 const sight = new Set();
 
-const keyOf = (hit) => [hit.shelf, hit.source, hit.page, hit.line, hit.end_line, hit.text].join("\0");
+const keyOf = (hit) => [hit.shelf, hit.source, hit.place, hit.line, hit.end_line, hit.text].join("\0");
 
 /** Sets up what stays. */
 export function begin() {
@@ -266,7 +266,9 @@ function unfold(card) {
 
 function placeOf(hit) {
   const lines = hit.line === hit.end_line ? t("line", hit.line) : t("lines", hit.line, hit.end_line);
-  return hit.page ? t("page", hit.page) : lines;
+  const [unit, ...label] = hit.place.split(" ");
+  const place = unit && t(`unit-${unit}`, label.join(" "));
+  return unit === "page" ? place : place ? `${place}, ${lines}` : lines;
 }
 
 function onKey(event) {

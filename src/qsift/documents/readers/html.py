@@ -11,6 +11,8 @@ from html.parser import HTMLParser
 
 from qsift.documents.document import Section
 
+# As much of an open tag is kept; the parser reads it again with every block, in memory that grows with it.
+_MAX_TAG = 1 << 20
 _HIDDEN = {"script", "style"}
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 _BLOCKS = """
@@ -36,6 +38,7 @@ def read_html(blocks: Iterable[str]) -> Iterator[Section]:
         if number:
             yield from reader.take()
         reader.feed(block)
+        reader.forget_long_tag()
     # What is left is text that a "&" held back, or a tag or comment that never ends: browsers drop that,
     # and Python's parser would try to read it again from each "<" in it.
     if not reader.rawdata.startswith("<"):
@@ -63,6 +66,11 @@ class _Reader(HTMLParser):
         if self._lines:
             yield Section("\n".join(self._lines), self._numbers[0], lines=self._numbers)
         self._lines, self._numbers = [], []
+
+    def forget_long_tag(self) -> None:
+        """Leaves of a tag without an end its start and its lines: it may hold a picture, or millions of attributes."""
+        if len(self.rawdata) > _MAX_TAG:
+            self.rawdata = self.rawdata[:4] + "\n" * self.rawdata.count("\n", 4)
 
     def parse_marked_section(self, i: int, report: bool = True) -> int:
         """Skips ``<![…>`` as browsers do; the parser itself raises on names that it does not know."""

@@ -8,15 +8,11 @@ from contextlib import closing
 from importlib.util import find_spec
 from typing import BinaryIO
 
-from qsift.documents.document import Section
+from qsift.documents.document import Section, UnreadableError, place_of
 from qsift.errors import MissingExtraError
 
 # How PDFium marks a hyphen at the end of a line, where the word goes on in the next.
 _HYPHEN = re.compile(r"[\ufffe\x02]\s*")
-
-
-class PdfError(ValueError):
-    """A PDF that cannot be read; the message is the reason."""
 
 
 def check_pdf_extra() -> None:
@@ -37,7 +33,7 @@ def read_pdf(file: BinaryIO) -> Iterator[Section]:
 
     Raises:
         MissingExtraError: pypdfium2 is not installed.
-        PdfError: damaged, encrypted, or without any text.
+        UnreadableError: damaged, encrypted, or without any text.
     """
     check_pdf_extra()
     import pypdfium2
@@ -50,8 +46,8 @@ def read_pdf(file: BinaryIO) -> Iterator[Section]:
                     text = _HYPHEN.sub("", text_page.get_text_range().replace("\r\n", "\n"))
                 if text.strip():
                     empty = False
-                    yield Section(text, page=number + 1)
+                    yield Section(text, place=place_of("page", number + 1))
     except pypdfium2.PdfiumError as error:
-        raise PdfError(f"PDFium cannot read it: {error}") from error
+        raise UnreadableError(f"PDFium cannot read it: {error}") from error
     if empty:
-        raise PdfError("It holds no text: its pages may be pictures, which need text recognition (OCR) first.")
+        raise UnreadableError("It holds no text: its pages may be pictures, which need text recognition (OCR) first.")

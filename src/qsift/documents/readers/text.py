@@ -12,11 +12,14 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from qsift.documents.document import UnreadableError
+
 HEAD_BYTES = 1 << 14
 """As much of a file's start decides whether it is text, and in which encoding."""
 
 # Characters read at once; what is cut there shares no passage, so a block holds hundreds of them.
 _BLOCK_CHARS = 1 << 18
+_LINE_CHARS = 1 << 20
 # UTF-32's little-endian mark begins with UTF-16's.
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -28,7 +31,7 @@ _BOMS = {
 _ASCII = re.compile(r"[\x00-\x7f]+")
 
 
-class NotTextError(ValueError):
+class NotTextError(UnreadableError):
     """Bytes that are no text; the message is the reason."""
 
 
@@ -66,6 +69,24 @@ def read_blocks(file: BinaryIO) -> Iterator[str]:
                 rest = rest[end:]
     if rest:
         yield rest
+
+
+def read_lines(file: BinaryIO) -> Iterator[tuple[int, str]]:
+    """Yields the number and the text of each line of a file; one of more than 2**20 characters comes in pieces.
+
+    Args, errors: as `read_blocks`.
+    """
+    number, rest = 1, ""
+    for block in read_blocks(file):
+        *lines, rest = (rest + block).split("\n")
+        for line in lines:
+            yield number, line
+            number += 1
+        if len(rest) > _LINE_CHARS:
+            yield number, rest
+            rest = ""
+    if rest:
+        yield number, rest
 
 
 def _encoding(head: bytes) -> str:

@@ -1,0 +1,89 @@
+"""Tables and records in plain text to sections: .csv and .tsv, and JSON lines. Lines are those of the file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import Any, BinaryIO
+
+from .numbered import Line, sections
+from .rows import rows_to_lines
+from .text import read_lines
+from qsift.documents.document import Section, UnreadableError
+
+_DELIMITERS = "\t;|,"
+_MAX_ROW_CHARS = 1 << 20
+
+
+def read_csv(file: BinaryIO) -> Iterator[Section]:
+    """Yields the rows of a table, each cell after the name of its column; cells may be quoted as in RFC 4180.
+
+    What parts them is the tab, semicolon, bar or comma that is most frequent in the first line with any.
+
+    Args:
+        file: open at its start; must be seekable.
+
+    Raises:
+        UnreadableError: no text, or a quote that nothing closes.
+    """
+    return sections(rows_to_lines(_rows(file)))
+
+
+def _rows(file: BinaryIO) -> Iterator[tuple[int, dict[int, str]]]:
+    lines = read_lines(file)
+    first = list(islice(lines, 10))
+    sample = next((line for _, line in first if any(mark in line for mark in _DELIMITERS)), "")
+    row, last, size = 1, 0, 0
+
+    def too_long() -> UnreadableError:
+        return UnreadableError(f"Line {row} begins a row without an end: a quote may be missing there.")
+
+    def counted() -> Iterator[str]:
+        nonlocal last, size
+        for number, line in chain(first, lines):
+            size += len(line)
+            if number == last or size > _MAX_ROW_CHARS:
+                raise too_long()
+            last = number
+            yield line + "\n"
+
+    try:
+        for cells in csv.reader(counted(), delimiter=max(_DELIMITERS, key=sample.count)):
+            yield row, dict(enumerate(cells))
+            row, size = last + 1, 0
+    except csv.Error as error:
+        raise too_long() from error
+
+
+def read_jsonl(file: BinaryIO) -> Iterator[Section]:
+    """Yields a line for each record, "name: value; …", with dots in the names of what is nested.
+
+    What is no JSON stands as it is.
+
+    Args:
+        file: open at its start; must be seekable.
+
+    Raises:
+        UnreadableError: no text.
+    """
+    return sections(Line(_record(line), number) for number, line in read_lines(file))
+
+
+def _record(line: str) -> str:
+    try:
+        return "; ".join(f"{name}: {text}" if name else text for name, text in _fields(json.loads(line), ""))
+    except (ValueError, RecursionError):
+        return line
+
+
+def _fields(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _fields(item, f"{name}.{key}" if name else key)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _fields(item, name)
+    elif value is not None and value != "":
+        yield name, " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
