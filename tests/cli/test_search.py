@@ -130,9 +130,12 @@ def test_a_place_has_one_name_however_it_is_spelt_and_an_index_holds_no_index(no
 
 def test_what_ignore_files_name_is_not_found_and_leaves_an_index_when_it_is_updated(notes: Path) -> None:
     (notes / "notes/uv.lock").write_text("a lock file\n")
+    for number in range(12):
+        (notes / f"notes/{number}.bin").write_bytes(b"\0")
     added = qsift(notes, "index", "add", "my.index", "notes", "--no-ignore").stderr
     assert "5 added" in added
     (notes / "notes/.gitignore").write_text("sub/\nviewer.txt\n")
+    assert added.count("Skipped 'notes/") == 10 and added.endswith("Skipped 3 more: It is binary.\n")
     updated = qsift(notes, "index", "update", "my.index", "notes").stderr
     assert "3 removed, 2 unchanged" in updated and "Skipped 'notes/uv.lock': It is a lock file" in updated
     assert {hit["source"] for hit in found(notes, "pictures", "notes", "--no-reranker")} == {

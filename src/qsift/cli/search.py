@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -31,6 +32,8 @@ from qsift.search import (
     documents_of,
 )
 
+_NAMED = 10
+"""Files that are named for each reason to skip them."""
 _PATH = click.Path(path_type=str)
 _embedding = click.option(
     "--embedding",
@@ -288,7 +291,26 @@ def _reading(roots: Sequence[Root], options: dict[str, Any]) -> Iterator[tuple[I
 
 
 def _skipping(options: dict[str, Any]) -> OnSkip:
-    return lambda name, reason: _tell(f"Skipped {name!r}: {reason}", options)
+    """Returns what names the first files that are skipped for a reason; the end of the command counts the others."""
+    context = click.get_current_context()
+    if __name__ not in context.meta:
+        context.meta[__name__] = Counter()
+        context.call_on_close(lambda: _tell_of_others(counts, options))
+    counts: Counter[str] = context.meta[__name__]
+
+    def on_skip(name: str, reason: str) -> None:
+        kind = reason.partition(":")[0].rstrip(".")
+        counts[kind] += 1
+        if counts[kind] <= _NAMED:
+            _tell(f"Skipped {name!r}: {reason}", options)
+
+    return on_skip
+
+
+def _tell_of_others(counts: Counter[str], options: dict[str, Any]) -> None:
+    for kind, count in counts.items():
+        if count > _NAMED:
+            _tell(f"Skipped {count - _NAMED} more: {kind}.", options)
 
 
 def _said(changes: IndexChanges, *, zeros: bool = True) -> str:

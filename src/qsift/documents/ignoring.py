@@ -8,6 +8,7 @@ line stands in a .ignore or .qsiftignore: in a .gitignore it speaks of git.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -30,15 +31,17 @@ _ABOVE_GIT = 2  # how many of them have nothing to do with repositories
 _MAX_BYTES = 1 << 20
 _FOLDERS = {"node_modules", "__pycache__", _GIT, ".hg", ".jj", ".svn"}
 _GENERATED = {
-    "It is a lock file of a package manager.": parse(
-        "*.lock\npackage-lock.json\nnpm-shrinkwrap.json\npnpm-lock.yaml\nconda-lock.yml\ngo.sum\ngradle.lockfile\n"
-        "packages.lock.json\nPackage.resolved\n.terraform.lock.hcl"
-    ),
-    "It is a source map.": parse("*.js.map\n*.[cm]js.map\n*.ts.map\n*.css.map"),
-    "It is minified.": parse("*[.-]min.js\n*[.-]min.[cm]js\n*[.-]min.css\n*[.-]min.html"),
-    "It is generated from a .proto file.": parse("*_pb2.py\n*_pb2.pyi\n*_pb2_grpc.py\n*.pb.go\n*.pb.cc\n*.pb.h"),
+    "It is a lock file of a package manager.": "*.lock package-lock.json npm-shrinkwrap.json pnpm-lock.yaml go.sum "
+    "conda-lock.yml gradle.lockfile packages.lock.json Package.resolved .terraform.lock.hcl",
+    "It is a source map.": "*.js.map *.[cm]js.map *.ts.map *.css.map",
+    "It is minified.": "*[.-]min.js *[.-]min.[cm]js *[.-]min.css *[.-]min.html",
+    "It is generated from a .proto file.": "*_pb2.py *_pb2.pyi *_pb2_grpc.py *.pb.go *.pb.cc *.pb.h",
 }
-HOW_TO_TAKE_IT = "To have it, name it in a .qsiftignore with a '!' before it, or give its path."
+_GENERATED_NAMES = {
+    reason: re.compile("|".join(pattern.regex.pattern for pattern in parse(globs.replace(" ", "\n"))), re.DOTALL)
+    for reason, globs in _GENERATED.items()
+}
+_HOW_TO_TAKE_IT = "To have it, name it in a .qsiftignore with a '!' before it, or give its path."
 
 
 def is_marked(names: Collection[str], *, ignore: bool) -> bool:
@@ -53,10 +56,8 @@ def is_wanted_by_nobody(folder: str) -> bool:
 
 def why_generated(name: str) -> str | None:
     """Returns why a file that is called so is not worth searching, if it is not."""
-    for reason, patterns in _GENERATED.items():
-        if verdict(patterns, name, is_folder=False):
-            return f"{reason} {HOW_TO_TAKE_IT}"
-    return None
+    reason = next((reason for reason, names in _GENERATED_NAMES.items() if names.fullmatch(name)), None)
+    return reason and f"{reason} {_HOW_TO_TAKE_IT}"
 
 
 @dataclass(frozen=True)
