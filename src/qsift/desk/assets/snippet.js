@@ -26,10 +26,10 @@ function isSame(word, wanted) {
   return short.length > 3 - (long.length - short.length === 1) && long.length - short.length < 4 && long.startsWith(short);
 }
 
-/** Returns where a text is cut for showing: [start, end], around the sentence or the first word. */
-function cut(text, span, words, most) {
+/** Returns where a text is cut for showing: [start, end], around the sentence or the first marked word. */
+function cut(text, span, places, most) {
   if (text.length <= most) return [0, text.length];
-  const anchor = span?.start ?? marked(text, words)[0]?.[0] ?? 0;
+  const anchor = span?.start ?? places[0]?.[0] ?? 0;
   let start = anchor > BEFORE ? text.indexOf(" ", anchor - BEFORE) + 1 : 0;
   if (start <= 0 || start > anchor) start = Math.max(0, anchor > BEFORE ? anchor - BEFORE : 0);
   let end = Math.min(text.length, Math.max(start + most, span?.end ?? 0));
@@ -59,8 +59,9 @@ function flowing(text) {
 /** Returns the nodes of a passage; `span` is the sentence's place or null, `whole` whether nothing is left out. */
 export function nodesOf({ text: written, kind }, words, span, whole) {
   const text = kind === "code" ? written : flowing(written);
-  const [start, end] = whole ? [0, text.length] : cut(text, span, words, longest(kind));
-  const places = marked(text, words).filter(([from, to]) => from >= start && to <= end);
+  const everywhere = marked(text, words);
+  const [start, end] = whole ? [0, text.length] : cut(text, span, everywhere, longest(kind));
+  const places = everywhere.filter(([from, to]) => from >= start && to <= end);
   const nodes = [];
   const piece = (from, to) => {
     const parts = [];
