@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 
 from qsift.documents.document import Kind, UnreadableError
 from qsift.documents.readers.formats import READERS
+from qsift.documents.readers.package import Event
+from qsift.documents.readers.paragraphs import paragraphs
+from qsift.documents.readers.pptx import _MARKUP
 
 OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
@@ -202,6 +205,11 @@ def test_a_long_paragraph_and_a_long_row_come_in_sections_of_bounded_size() -> N
         sections = read("docx", word(f"<w:document {WORD}>{body}</w:document>"))
         assert max(len(text) for _, _, text in sections) < 600_000
         assert sum(text.count("word") for _, _, text in sections) >= 199_990  # a few are cut in two
+
+
+def test_cells_without_text_are_not_kept_until_their_row_ends() -> None:
+    cells = [Event("start", "tc"), Event("end", "tc")] * 600_000
+    assert len(list(paragraphs([Event("start", "tr"), *cells], _MARKUP))) == 2
 
 
 def broken(data: bytes, **changes: int) -> bytes:

@@ -114,7 +114,7 @@ class _State:
             self._rows += 1
         elif name == markup.cell:
             self._cells.append([])
-            self._size += 1
+            self._grow(1)
         self._texts += name in markup.texts
         if self._open:
             if name in markup.marks:
@@ -137,7 +137,10 @@ class _State:
 
     def _add(self, text: str) -> None:
         self._open[-1].append(text)
-        self._size += len(text)
+        self._grow(len(text))
+
+    def _grow(self, n: int) -> None:
+        self._size += n
         if self._size > MAX_CHARS:
             self.finished += (Paragraph("".join(pieces)) for pieces in self._open)
             self._open = [[] for _ in self._open]
