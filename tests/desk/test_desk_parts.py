@@ -113,7 +113,9 @@ def test_a_folder_has_one_index_whatever_it_is_called(
     monkeypatch.chdir(folder)
     shelves = [Shelf.open(str(path), embedder) for path in (folder, "../my notes/", ".")]
     assert len({shelf.index.path for shelf in shelves}) == 1
-    assert [shelf.name for shelf in shelves] == ["my notes"] * 3 and shelves[0].roots == [str(folder)]
+    assert [shelf.name for shelf in shelves] == ["my notes"] * 3 and [root.path for root in shelves[0].roots] == [
+        str(folder)
+    ]
     assert SearchIndex.is_there(shelves[0].index.path)
     with pytest.raises(DocumentError, match="no such file or folder"):
         Shelf.open(str(tmp_path / "nothing"), embedder)
@@ -122,7 +124,20 @@ def test_a_folder_has_one_index_whatever_it_is_called(
 def test_an_update_does_not_empty_an_index_whose_files_are_elsewhere(index: Path, embedder: Embedder) -> None:
     shelf = Shelf.open(str(index), embedder)
     with pytest.raises(DocumentError, match="nothing was changed"):
-        shelf.paths()
+        shelf.files()
+
+
+def test_an_index_knows_its_folders_at_the_next_start_and_from_where_it_was_made_alone(
+    tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("notes", "papers"):
+        (tmp_path / name).mkdir()
+    with SearchIndex.open("my.index", embedder) as made:
+        made.keep(["notes", "papers"])
+    assert [root.path for root in Shelf.open("my.index", embedder).roots] == ["notes", "papers"]
+    monkeypatch.chdir(tmp_path / "notes")
+    assert Shelf.open("../my.index", embedder).roots == []
 
 
 def test_an_index_of_another_model_is_refused(index: Path, gguf, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

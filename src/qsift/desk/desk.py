@@ -91,7 +91,7 @@ class Desk:
             "number": number,
             "name": shelf.name,
             "path": short_path(contents.info.path),
-            "roots": [short_path(root) for root in shelf.roots],
+            "roots": [short_path(root.path) for root in shelf.roots],
             "documents": contents.info.documents,
             "passages": contents.info.passages,
             "incomplete": contents.info.incomplete,

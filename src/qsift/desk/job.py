@@ -11,9 +11,9 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from .shelf import Shelf
-from qsift.documents import Document, find_documents, source_name
+from qsift.documents import Document
 from qsift.errors import QsiftError
-from qsift.search import IndexChanges, SearchIndex
+from qsift.search import IndexChanges, Root, SearchIndex, documents_of
 from qsift.server import EmbeddingLane
 
 logger = logging.getLogger("qsift.desk")
@@ -98,21 +98,23 @@ class Job:
 
     def _write(self) -> IndexChanges:
         shelf = self.shelf
-        paths = shelf.paths() if self.added is None else [self.added]
+        roots = shelf.roots if self.added is None else [Root.of(self.added)]
+        # An index whose roots are not known is made of the files that are in it.
+        meant = roots or [Root.of(path) for path in shelf.files()]
         documents = []
-        for document in find_documents(paths, on_skip=self._on_skip):
+        for document in documents_of(meant, on_skip=self._on_skip):
             self._check()
             documents.append(document)
             self.found = len(documents)
         with SearchIndex.open(shelf.index.path, self._embedder, create=False, options=shelf.index.options) as index:
             reading = self._reading(documents)
-            if self.added is not None:
-                changes = index.add(reading, on_skip=self._on_skip)
-                if shelf.roots:
-                    shelf.roots.append(self.added)
-                return changes
-            within = [source_name(root) for root in shelf.roots] or None
-            return index.update(reading, within=within, on_skip=self._on_skip)
+            if self.added is None:
+                within = [root.source for root in roots] or None
+                return index.update(reading, within=within, on_skip=self._on_skip)
+            if shelf.roots:
+                index.keep(roots)
+                shelf.roots = index.roots()
+            return index.add(reading, on_skip=self._on_skip)
 
     def _reading(self, documents: Sequence[Document]) -> Iterator[Document]:
         for document in documents:

@@ -14,8 +14,8 @@ from threading import Lock
 from qsift.documents import find_documents, source_name
 from qsift.embedder import Embedder
 from qsift.engine import cache_folder
-from qsift.errors import DocumentError
-from qsift.search import IndexedSource, IndexInfo, IndexOptions, SearchIndex
+from qsift.errors import DocumentError, SearchIndexError
+from qsift.search import IndexedSource, IndexInfo, IndexOptions, Root, SearchIndex
 
 OPTIONS = IndexOptions(batch=256)
 """Passages become visible by so many, and an end that was asked for costs no more."""
@@ -47,11 +47,11 @@ class Shelf:
     Attributes:
         name: what people call it: the name of the folder, or of the index.
         index: the index.
-        roots: the files and folders that it is made of, absolute; grows as others are added. Empty for an index that
-            was made elsewhere, which does not know them.
+        roots: the files and folders that it is made of; grows as others are added. Empty for an index that does not
+            know them, or that was made in another folder.
     """
 
-    def __init__(self, name: str, index: SearchIndex, roots: list[str]) -> None:
+    def __init__(self, name: str, index: SearchIndex, roots: list[Root]) -> None:
         """Keeps them; `open` makes one."""
         self.name, self.index, self.roots = name, index, roots
         self._contents: Contents | None = None
@@ -70,10 +70,13 @@ class Shelf:
         whole = os.path.abspath(path)
         name = os.path.basename(whole) or whole
         if SearchIndex.is_there(path):
-            return cls(name, SearchIndex.open(path, embedder, create=False, options=OPTIONS), [])
+            index = SearchIndex.open(path, embedder, create=False, options=OPTIONS)
+            return cls(name, index, _roots_of(index))
         find_documents([whole], on_skip=lambda _source, _reason: None)  # says what is wrong with the path
-        kept = _kept_at(whole, embedder)
-        return cls(name, SearchIndex.open(kept, embedder, options=OPTIONS), [whole])
+        index = SearchIndex.open(_kept_at(whole, embedder), embedder, options=OPTIONS)
+        if not (roots := _roots_of(index)):
+            index.keep(roots := [Root.of(whole)])
+        return cls(name, index, roots)
 
     def contents(self, *, is_changing: bool = False) -> Contents:
         """Returns what is in the index now; reads it where it changed.
@@ -98,14 +101,12 @@ class Shelf:
                 self._good_until = started + 11 * (time.monotonic() - started)
             return self._contents
 
-    def paths(self) -> list[str]:
-        """Returns what an update reads: the roots, or the index's own documents where these are not known.
+    def files(self) -> list[str]:
+        """Returns the index's own documents, which an update looks at where the roots are not known.
 
         Raises:
             DocumentError: none of the documents is there: their names may be relative to another folder.
         """
-        if self.roots:
-            return list(self.roots)
         documents = self.contents().documents
         found = [source for source in documents if os.path.exists(source)]
         if documents and not found:
@@ -119,7 +120,7 @@ class Shelf:
     def shown(self, source: str) -> str:
         """Returns a document's name as it stands in its folder."""
         for root in self.roots:
-            folder = source_name(os.path.dirname(root) if os.path.isfile(root) else root).rstrip("/")
+            folder = source_name(os.path.dirname(root.path) if os.path.isfile(root.path) else root.path).rstrip("/")
             if source.startswith(f"{folder}/"):
                 return source[len(folder) + 1 :]
         return source
@@ -127,6 +128,13 @@ class Shelf:
     def close(self) -> None:
         """Frees what searching keeps in memory."""
         self.index.close()
+
+
+def _roots_of(index: SearchIndex) -> list[Root]:
+    try:
+        return index.roots()
+    except SearchIndexError:  # it does not know them, or they lie elsewhere from here
+        return []
 
 
 def _kept_at(path: str, embedder: Embedder) -> Path:
