@@ -313,25 +313,35 @@ def flat_memory() -> None:
     table(("", ""), lines, peak)
 
 
-def serving() -> None:
-    """What HTTP leaves of the library's rate."""
+def serving(model: str) -> None:
+    """What HTTP leaves of the library's rate with a model."""
     connections = (1, 4, 16, 32, 64)
     lines = []
     for server, name in (("qsift serve", "**`qsift serve`**"), ("xllamacpp", "xllamacpp's server")):
-        shares = (value("server", f"{server}, share of the library's rate", connections=n) for n in connections)
-        lines.append((name, *(f"{share:.2f}" for share in shares)))
-    table(("connections", *connections), lines, rows("server")[-1])
+        share = f"{server}, share of the library's rate"
+        if found := rows("server", name=share, model=model):
+            shares = (value("server", share, model=model, connections=n) for n in connections)
+            lines.append((name, *(f"{share:.2f}" for share in shares)))
+            newest = found[-1]
+    table(("connections", *connections), lines, newest)
 
 
-def served_beside() -> None:
-    """What short queries wait while long documents stream, and the soak."""
-    idle = value("server", "short query, idle p50, ms")
-    one, four = (value("server", "short query beside long ones, p99 / idle p50", streams=n) for n in (1, 4))
-    soak = rows("server", name="answers, none lost or refused")[-1]
+def served_beside(model: str) -> None:
+    """What short queries wait while long documents stream."""
+    idle = value("server", "short query, idle p50, ms", model=model)
+    beside = "short query beside long ones, p99 / idle p50"
+    one, four = (value("server", beside, model=model, streams=n) for n in (1, 4))
     sentence(
         f"A short query takes {idle:.1f} ms alone (median). While a long document after the other comes on another "
-        f"connection, 99 of 100 take less than {one:.1f} × that, and with four such connections {four:.1f} ×. In "
-        f"{soak['settings']['seconds'] / 60:.0f} minutes with {soak['connections']} connections {soak['value']:,} "
+        f"connection, 99 of 100 take less than {one:.1f} × that, and with four such connections {four:.1f} ×."
+    )
+
+
+def soaked() -> None:
+    """What came back of many requests."""
+    soak = rows("server", name="answers, none lost or refused")[-1]
+    sentence(
+        f"In {soak['settings']['seconds'] / 60:.0f} minutes with {soak['connections']} connections {soak['value']:,} "
         "requests were answered, none lost or refused."
     )
 
