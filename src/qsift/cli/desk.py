@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from .completion import model_names
 from .console import tell
-from .options import engine, engine_options
+from .options import engine, engine_options, model_option
 from .serve import address_of
 from qsift.embedder import Embedder
 from qsift.errors import MissingExtraError
@@ -26,9 +27,10 @@ from qsift.reranker import Reranker
     multiple=True,
     default=("demo-embedding",),
     show_default=True,
+    shell_complete=model_names("embed"),
     help="A .gguf file or a name; may be repeated: the first searches, all can be compared.",
 )
-@click.option("--reranker", default="demo-reranker", show_default=True, metavar="MODEL", help="A .gguf file or a name.")
+@model_option("--reranker")
 @click.option("--no-reranker", is_flag=True, help="Search with the first stage alone.")
 @click.option("--open/--no-open", "opens", default=True, show_default=True, help="Open the page in a browser.")
 @click.option("--editor", metavar="COMMAND", help="What opens files, such as 'code --goto {path}:{line}'.")

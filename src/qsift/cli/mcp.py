@@ -9,9 +9,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from .completion import index_paths, model_names
+from .completion import index_paths
 from .console import tell
-from .options import engine, engine_options, quiet_option
+from .options import engine, engine_options, model_option, quiet_option
 from qsift.embedder import Embedder
 from qsift.reranker import Reranker
 from qsift.search import SearchIndex
@@ -21,22 +21,8 @@ from qsift.search import SearchIndex
 @click.argument(
     "indices", nargs=-1, required=True, type=click.Path(path_type=str), metavar="INDEX…", shell_complete=index_paths
 )
-@click.option(
-    "--embedding",
-    default="demo-embedding",
-    show_default=True,
-    metavar="MODEL",
-    shell_complete=model_names("embed"),
-    help="What the indices were made with: a .gguf file or a name.",
-)
-@click.option(
-    "--reranker",
-    default="demo-reranker",
-    show_default=True,
-    metavar="MODEL",
-    shell_complete=model_names("rerank"),
-    help="A .gguf file or a name.",
-)
+@model_option("--embedding", "What the indices were made with: a .gguf file or a name.")
+@model_option("--reranker")
 @click.option("--candidates", type=click.IntRange(1), default=50, show_default=True, help="Passages to rerank.")
 @click.option("--no-reranker", is_flag=True, help="Search with the first stage alone, and offer no tool to rerank.")
 @click.option("--embed", is_flag=True, help="Offer a tool that gives vectors, too.")

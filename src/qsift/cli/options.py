@@ -6,10 +6,11 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import click
 
+from .completion import model_names
 from .console import silence
 from qsift.engine import Accel, CacheType, Device, EngineOptions
 
@@ -25,6 +26,13 @@ def all_of(*options: Decorator) -> Decorator:
         return command
 
     return add
+
+
+def model_option(flag: Literal["--embedding", "--reranker"], what: str = "A .gguf file or a name.") -> Decorator:
+    """Returns the option for a model of a search; without it the demo pair's is taken."""
+    names = model_names("embed" if flag == "--embedding" else "rerank")
+    default = f"demo-{flag.removeprefix('--')}"
+    return click.option(flag, default=default, show_default=True, metavar="MODEL", shell_complete=names, help=what)
 
 
 def _quieten(_context: click.Context, _option: click.Parameter, quiet: bool) -> bool:

@@ -11,9 +11,9 @@ from typing import Any, get_args
 
 import click
 
-from .completion import index_paths, model_names
+from .completion import index_paths
 from .console import tell
-from .options import all_of, as_json_option, engine, engine_options, shows_progress, stderr_options
+from .options import all_of, as_json_option, engine, engine_options, model_option, shows_progress, stderr_options
 from .output import print_facts, print_found, print_json, print_places
 from qsift.documents import KINDS, Document, OnSkip, source_name
 from qsift.embedder import Embedder
@@ -35,14 +35,7 @@ from qsift.search import (
 _NAMED = 10
 """Files that are named for each reason to skip them."""
 _PATH = click.Path(path_type=str)
-_embedding = click.option(
-    "--embedding",
-    default="demo-embedding",
-    show_default=True,
-    metavar="MODEL",
-    shell_complete=model_names("embed"),
-    help="A .gguf file or a name.",
-)
+_embedding = model_option("--embedding")
 _index = click.argument("index", metavar="INDEX", type=_PATH, shell_complete=index_paths)
 _WALK = ("no_ignore", "hidden")
 _some_paths = click.argument("paths", nargs=-1, required=True, type=_PATH, metavar="PATH…")
@@ -68,14 +61,7 @@ _filters = all_of(
 )
 @_walk
 @_embedding
-@click.option(
-    "--reranker",
-    default="demo-reranker",
-    show_default=True,
-    metavar="MODEL",
-    shell_complete=model_names("rerank"),
-    help="A .gguf file or a name.",
-)
+@model_option("--reranker")
 @click.option("--no-reranker", is_flag=True, help="Print what the first stage finds.")
 @click.option("--top-k", type=click.IntRange(1), default=10, show_default=True, help="Passages to print.")
 @click.option("--candidates", type=click.IntRange(1), default=50, show_default=True, help="Passages to rerank.")
