@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -13,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qsift import DocumentError, Embedder, SearchIndex, SearchIndexError
-from qsift.desk import Opener, Shelf
+from qsift.desk import Desk, Opener, Shelf
+from qsift.desk.job import Job
+from qsift.desk.known_scores import KnownScores
 from qsift.desk.sentences import sentences, utf16_length
-from qsift.documents import KINDS
+from qsift.documents import KINDS, find_documents
 
 SENTENCES = {
     "The tea is hot. It steeps for 2.5 minutes! Really?": ["The tea is hot.", "It steeps for 2.5 minutes!", "Really?"],
@@ -102,6 +106,8 @@ def test_what_cannot_be_opened_is_said(programs: Path, tmp_path: Path) -> None:
         Opener().open(str(tmp_path / "gone.txt"), "text", 1)
     with pytest.raises(ValueError, match="without a place for the file"):
         Opener("code")
+    with pytest.raises(ValueError, match="No closing quotation"):
+        Opener("code '{path}")
 
 
 def test_a_folder_has_one_index_whatever_it_is_called(
@@ -121,12 +127,6 @@ def test_a_folder_has_one_index_whatever_it_is_called(
         Shelf.open(str(tmp_path / "nothing"), embedder)
 
 
-def test_an_update_does_not_empty_an_index_whose_files_are_elsewhere(index: Path, embedder: Embedder) -> None:
-    shelf = Shelf.open(str(index), embedder)
-    with pytest.raises(DocumentError, match="nothing was changed"):
-        shelf.files()
-
-
 def test_an_index_knows_its_folders_at_the_next_start_and_from_where_it_was_made_alone(
     tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +138,74 @@ def test_an_index_knows_its_folders_at_the_next_start_and_from_where_it_was_made
     assert [root.path for root in Shelf.open("my.index", embedder).roots] == ["notes", "papers"]
     monkeypatch.chdir(tmp_path / "notes")
     assert Shelf.open("../my.index", embedder).roots == []
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> Shelf:
+    """An index of two folders, made in the working folder, beside which is another with files of the same names."""
+    for name in ("notes/tea.txt", "papers/bees.txt", "elsewhere/notes/tea.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"About {name}.", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    with SearchIndex.open("my.index", embedder) as made:
+        made.keep(["notes", "papers"])
+        made.update(find_documents(["notes", "papers"], on_skip=pytest.fail), within=None)
+    return Shelf.open("my.index", embedder)
+
+
+class _Alone:
+    """A lane without a server: whoever computes is alone."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.in_turns = lambda _on_rows: embedder
+
+
+def updated(shelf: Shelf, embedder: Embedder) -> Job:
+    job = Job(shelf, _Alone(embedder))  # type: ignore[arg-type]
+    job.start()
+    job.join()
+    return job
+
+
+def test_names_that_lead_elsewhere_are_neither_updated_nor_opened(
+    shelf: Shelf, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("elsewhere")
+    there = Shelf.open("../my.index", embedder)
+    job = updated(there, embedder)
+    assert job.state == "failed" and "leads elsewhere" in (job.error or ""), job.error
+    assert set(there.contents().documents) == {"notes/tea.txt", "papers/bees.txt"}
+    with pytest.raises(SearchIndexError, match="leads elsewhere"):
+        Desk([there], Opener("false {path}")).open(0, "notes/tea.txt", 1)
+
+
+def test_what_was_made_of_a_path_that_is_gone_stays_and_the_rest_is_updated(shelf: Shelf, embedder: Embedder) -> None:
+    shutil.rmtree("papers")
+    Path("notes/new.txt").write_text("About new ones.", "utf-8")
+    job = updated(shelf, embedder)
+    assert job.state == "done" and job.skipped == [("papers", "It is not there now. What the index has of it stays.")]
+    assert set(shelf.contents().documents) == {"notes/tea.txt", "notes/new.txt", "papers/bees.txt"}
+
+
+def test_a_broken_index_leaves_the_others_on_the_desk(shelf: Shelf, embedder: Embedder) -> None:
+    other = Shelf.open("notes", embedder)
+    shutil.rmtree("my.index")
+    broken, whole = Desk([shelf, other]).facts()
+    assert broken["error"] and not broken["documents"] and whole["error"] is None
+
+
+def test_scores_that_are_pushed_out_meanwhile_are_still_known() -> None:
+    scores = KnownScores()
+
+    async def compute(texts: list[str]) -> list[float]:
+        scores._scores.clear()  # as another request does that fills the memory
+        return [0.5] * len(texts)
+
+    async def asked() -> list[float]:
+        await scores.of("q", ["a"], compute)
+        return (await scores.of("q", ["a", "b"], compute)).tolist()
+
+    assert asyncio.run(asked()) == [0.5, 0.5]
 
 
 def test_an_index_of_another_model_is_refused(index: Path, gguf, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

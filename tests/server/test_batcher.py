@@ -14,6 +14,7 @@ from stub import StubEngine
 from qsift import EngineError, NonFiniteError
 from qsift.engine.protocol import OnProgress, TokenIds
 from qsift.server.batcher import Batcher, ClosedError, Compute, QueueFullError, TurnFacts
+from qsift.server.in_turns import InTurns
 from qsift.text.tokenization import Encoded
 
 BAD = 66
@@ -208,3 +209,14 @@ def test_two_batchers_on_the_same_cores_take_turns() -> None:
     assert worst == 1
     for batcher in batchers:
         batcher.close()
+
+
+def test_long_work_in_turns_names_the_sequence_that_failed(engine: GatedEngine, batcher: Batcher) -> None:
+    engine.open()
+    told: list[int] = []
+    sequences = [item.ids for item in items(*[f"text {n}" for n in range(70)], "B")]
+    in_turns = InTurns(engine, batcher, told.append)
+    with pytest.raises(NonFiniteError) as caught:
+        in_turns.decode(sequences)
+    assert caught.value.index == 70 and told == [32, 32]
+    assert in_turns.decode(sequences[:70]).shape == (70, 64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import webbrowser
 from contextlib import ExitStack
 from typing import Any
@@ -75,7 +76,12 @@ def desk(paths: tuple[str, ...], **options: Any) -> None:
 
         def on_ready() -> None:
             tell(f"The desk is open at {page} Ctrl-C ends it.")
-            if options["opens"] and not webbrowser.open(page):
-                tell("No browser was found here. Open the address by hand.")
+            if options["opens"]:  # a browser in the terminal returns when it is left, and the server must answer it
+                threading.Thread(target=_browse, args=(page,), daemon=True).start()
 
         run(app, bound, on_ready=on_ready)
+
+
+def _browse(page: str) -> None:
+    if not webbrowser.open(page):
+        tell("No browser was found here. Open the address by hand.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,6 +11,7 @@ from .job import Job, short_path, whole_path
 from .known_scores import KnownScores
 from .opening import Opener
 from .shelf import Shelf
+from qsift.errors import SearchIndexError
 from qsift.search import Candidate, Filter
 from qsift.server import EmbeddingLane, ProblemError
 
@@ -73,11 +75,15 @@ class Desk:
 
         Raises:
             ProblemError: it is not in the index.
+            SearchIndexError: its name leads elsewhere from here.
             DocumentError: it is gone, or nothing opens it.
         """
-        document = self.shelf(number).contents().documents.get(source)
+        shelf = self.shelf(number)
+        document = shelf.contents().documents.get(source)
         if document is None:
             raise ProblemError("not found", f"{source[:200]!r} is not in this index, so it is not opened.")
+        if not os.path.isabs(source):
+            shelf.index.roots()  # refuses where names lead elsewhere than when they were indexed
         self.opener.open(source, document.kind, line)
 
     def facts(self) -> list[dict[str, Any]]:
@@ -86,12 +92,20 @@ class Desk:
 
     def _facts(self, number: int, shelf: Shelf) -> dict[str, Any]:
         job = self._jobs.get(number)
-        contents = shelf.contents(is_changing=job is not None and job.state == "running")
-        return {
+        facts = {
             "number": number,
             "name": shelf.name,
-            "path": short_path(contents.info.path),
+            "path": short_path(shelf.index.path),
             "roots": [short_path(root.path) for root in shelf.roots],
+            "job": job.facts() if job else None,
+            "error": None,
+        }
+        try:
+            contents = shelf.contents(is_changing=job is not None and job.state == "running")
+        except SearchIndexError as error:  # the others are still there
+            nothing = dict.fromkeys(("documents", "passages", "incomplete", "nbytes"), 0)
+            return facts | nothing | {"model": "", "kinds": {}, "folders": [], "error": str(error)}
+        return facts | {
             "documents": contents.info.documents,
             "passages": contents.info.passages,
             "incomplete": contents.info.incomplete,
@@ -103,7 +117,6 @@ class Desk:
                 for path, n in contents.folders.items()
                 if not shelf.roots or shelf.shown(path) != path
             ],
-            "job": job.facts() if job else None,
         }
 
     def close(self) -> None:

@@ -98,19 +98,20 @@ class Job:
 
     def _write(self) -> IndexChanges:
         shelf = self.shelf
-        roots = shelf.roots if self.added is None else [Root.of(self.added)]
-        # An index whose roots are not known is made of the files that are in it.
-        meant = roots or [Root.of(path) for path in shelf.files()]
+        roots = shelf.index.roots() if self.added is None else [Root.of(self.added)]
+        there = [root for root in roots if os.path.exists(root.path)] or roots
+        for root in roots:
+            if root not in there:
+                self._on_skip(root.source, "It is not there now. What the index has of it stays.")
         documents = []
-        for document in documents_of(meant, on_skip=self._on_skip):
+        for document in documents_of(there, on_skip=self._on_skip):
             self._check()
             documents.append(document)
             self.found = len(documents)
         with SearchIndex.open(shelf.index.path, self._embedder, create=False, options=shelf.index.options) as index:
             reading = self._reading(documents)
             if self.added is None:
-                within = [root.source for root in roots] or None
-                return index.update(reading, within=within, on_skip=self._on_skip)
+                return index.update(reading, within=[root.source for root in there], on_skip=self._on_skip)
             if shelf.roots:
                 index.keep(roots)
                 shelf.roots = index.roots()

@@ -28,9 +28,11 @@ class KnownScores:
             texts: any number of them.
             compute: returns the scores of those that are not known yet, each once; what it raises goes through.
         """
-        missing = [text for text in dict.fromkeys(texts) if (query, text) not in self._scores]
-        found = dict(zip(missing, await compute(missing), strict=True)) if missing else {}
-        scores = [float(found[text]) if text in found else self._scores[query, text] for text in texts]
+        known = {text: score for text in texts if (score := self._scores.get((query, text))) is not None}
+        missing = [text for text in dict.fromkeys(texts) if text not in known]
+        if missing:  # others may push out what was known meanwhile
+            known |= zip(missing, map(float, await compute(missing)), strict=True)
+        scores = [known[text] for text in texts]
         for text, score in zip(texts, scores, strict=True):
             self._scores[query, text] = score
             self._scores.move_to_end((query, text))

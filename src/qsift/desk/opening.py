@@ -18,6 +18,7 @@ from qsift.documents import Kind
 from qsift.errors import DocumentError
 
 _WITH_PROGRAMS: set[Kind] = {"html", "pdf", "docx", "odt", "pptx", "xlsx", "epub", "mail"}
+_EXPLORER = "explorer.exe"
 _PLACES = re.compile(r"\{(?:path|line)\}")
 _PATIENCE = 2.0
 """Seconds in which a program says that it cannot open a file."""
@@ -37,6 +38,14 @@ class Opener:
     def __post_init__(self) -> None:
         if self.editor is not None and "{path}" not in self.editor:
             raise ValueError(f"The editor is {self.editor!r}, without a place for the file. Write it as: code {{path}}")
+        try:
+            self._words()
+        except ValueError as error:
+            raise ValueError(f"The editor is {self.editor!r}, which is no command: {error}.") from error
+
+    def _words(self) -> list[str]:
+        """Returns the editor's command, divided as this system does."""
+        return shlex.split(self.editor or "", posix=os.name == "posix")
 
     def open(self, path: str, kind: Kind, line: int) -> None:
         """Opens a file, which must exist; returns as soon as the program runs, or says that it cannot.
@@ -60,19 +69,19 @@ class Opener:
             return
         except OSError as error:
             raise DocumentError(path, f"{command[0]!r} cannot be run: {error.strerror}. {_ADVICE}") from error
-        if code:
+        if code and command[0] != _EXPLORER:  # which always says 1
             raise DocumentError(path, f"{command[0]!r} cannot open it and ended with {code}. {_ADVICE}")
 
     def _command(self, path: str, kind: Kind, line: int) -> Sequence[str]:
         if self.editor is not None and kind not in _WITH_PROGRAMS - {"html"}:
             # The command is divided before the path is put in, and both at once: a file's name stays one word as it is.
             put_in = {"{path}": path, "{line}": str(line)}
-            return [_PLACES.sub(lambda place: put_in[place[0]], word) for word in shlex.split(self.editor)]
+            return [_PLACES.sub(lambda place: put_in[place[0]], word) for word in self._words()]
         if sys.platform == "darwin":
             return ["open", path] if kind in _WITH_PROGRAMS else ["open", "-t", path]
         if sys.platform == "win32":
-            return ["explorer.exe", path] if kind in _WITH_PROGRAMS else ["notepad.exe", path]
-        if path.endswith(".desktop"):
+            return [_EXPLORER, path] if kind in _WITH_PROGRAMS else ["notepad.exe", path]
+        if path.lower().endswith(".desktop"):
             raise DocumentError(path, f"Your system might run it instead of showing it. {_ADVICE}")
         return ["xdg-open", path]
 

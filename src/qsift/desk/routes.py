@@ -16,6 +16,7 @@ from .desk import Desk
 from .page import page_router
 from .sentences import sentences, utf16_length
 from qsift.documents import KINDS, Kind
+from qsift.errors import SearchIndexError
 from qsift.search import CANDIDATES, Candidate, Filter, SearchHit, ranked
 from qsift.server import (
     EmbeddingLane,
@@ -263,7 +264,10 @@ async def stop(request: Request) -> Response:
 async def _candidates(
     request: Request, desk: Desk, lane: EmbeddingLane, body: SearchRequest
 ) -> Sequence[tuple[int, Candidate]]:
-    """Returns the first stage's candidates of all shelves, with the numbers of these, in turns by their ranks."""
+    """Returns the first stage's candidates of all shelves, with the numbers of these, in turns by their ranks.
+
+    Of several, one that cannot be searched is left out; what is wrong with it stands in the state.
+    """
     where = _filter(body)
     numbers = range(len(desk.shelves)) if body.shelf is None else [body.shelf]
     for number in numbers:
@@ -271,14 +275,20 @@ async def _candidates(
     embedded = await lane.embed(request, [body.query], prompt_name="query", max_tokens=lane.max_tokens)
     vector = embedded.vectors[0]
     searches = [_in_thread(desk, desk.candidates, vector, body.query, number, where, CANDIDATES) for number in numbers]
+    parts: dict[int, list[Candidate]] = {}
     try:
-        parts = [await unless_gone(request, search) for search in searches]
+        for number, search in zip(numbers, searches, strict=True):
+            try:
+                parts[number] = await unless_gone(request, search)
+            except SearchIndexError:
+                if number == numbers[-1] and not parts:
+                    raise
     finally:
         for search in searches:
             search.cancel()  # one that waits for a thread when the next key is typed is never begun
+    found = [(number, candidate) for number, part in parts.items() for candidate in part]
     if len(parts) == 1:
-        return [(numbers[0], candidate) for candidate in parts[0]]
-    found = [(number, candidate) for number, part in zip(numbers, parts, strict=True) for candidate in part]
+        return found
     found.sort(key=lambda item: (item[1].rank, -item[1].similarity))
     return [
         (number, Candidate(one.passage, one.similarity, rank, one.vector_rank, one.text_rank))

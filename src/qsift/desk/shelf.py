@@ -14,7 +14,7 @@ from threading import Lock
 from qsift.documents import find_documents, source_name
 from qsift.embedder import Embedder
 from qsift.engine import cache_folder
-from qsift.errors import DocumentError, SearchIndexError
+from qsift.errors import SearchIndexError
 from qsift.search import IndexedSource, IndexInfo, IndexOptions, Root, SearchIndex
 
 OPTIONS = IndexOptions(batch=256)
@@ -100,22 +100,6 @@ class Shelf:
                 self._contents = Contents(version, self.index.info(), documents, kinds, largest)
                 self._good_until = started + 11 * (time.monotonic() - started)
             return self._contents
-
-    def files(self) -> list[str]:
-        """Returns the index's own documents, which an update looks at where the roots are not known.
-
-        Raises:
-            DocumentError: none of the documents is there: their names may be relative to another folder.
-        """
-        documents = self.contents().documents
-        found = [source for source in documents if os.path.exists(source)]
-        if documents and not found:
-            raise DocumentError(
-                next(iter(documents)),
-                "Neither this document of the index nor any other is there, so nothing was changed. Names in an index "
-                "are relative to the folder that it was made in: start the desk there.",
-            )
-        return found
 
     def shown(self, source: str) -> str:
         """Returns a document's name as it stands in its folder."""

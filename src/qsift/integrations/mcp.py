@@ -157,12 +157,15 @@ def create_server(
         indices: what may be searched, by the names that clients use.
         embedder: the model that the indices were made with.
         reranker: the second stage of searches, and the tool `rerank`; None leaves both out.
-        candidates: passages that the first stage finds for the reranker; fewer make a search quicker.
+        candidates: passages that the first stage finds for the reranker, and as many as a search is to return at
+            least; fewer make a search quicker.
         embed: whether to offer the tool `embed`.
 
     Raises:
-        ValueError: no index.
+        ValueError: no index, or no candidates.
     """
+    if candidates < 1:
+        raise ValueError(f"candidates is {candidates}; at least 1 is needed.")
     if not indices:
         raise ValueError("A server needs an index, and none was given. Pass {name: SearchIndex.open(…)}.")
     tools = _Tools(indices, embedder, reranker, candidates)
@@ -263,9 +266,10 @@ class _Tools:
         near 0 that it does not.
         """
         name, opened = self._index(index)
+        candidates = max(self._candidates, top_k)
         where = Filter(glob, tuple(kinds or ()), _seconds(modified_after), _seconds(modified_before))
         hits = SearchPipeline(self._embedder, self._reranker, opened).search(
-            question, top_k=top_k, candidates=self._candidates, min_score=min_score, where=where
+            question, top_k=top_k, candidates=candidates, min_score=min_score, where=where
         )
         return SearchResult(name, [FoundPassage(*_cited(hit.passage), hit.score, hit.similarity) for hit in hits])
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .batcher import Batcher
 from qsift.engine import Engine, Stepper, TokenIds
+from qsift.errors import NonFiniteError
 from qsift.text import Encoded
 
 OnRows = Callable[[int], None]
@@ -55,7 +56,10 @@ class InTurns:
         rows = []
         for start in range(0, len(items), _PART):
             part = items[start : start + _PART]
-            rows.append(self._batcher.submit(part, client=self).result())
+            try:
+                rows.append(self._batcher.submit(part, client=self).result())
+            except NonFiniteError as error:  # whose place is that in the part
+                raise NonFiniteError(start + error.index) from error
             for tell in (self._on_rows, on_progress):
                 if tell:
                     tell(len(part))

@@ -4,11 +4,15 @@ const KEPT = "qsift-key";
 
 // The token stands in the fragment, which browsers send to nobody. It is kept for this origin, port included; a cookie
 // would go to every port of this machine.
-const given = new URLSearchParams(location.hash.slice(1)).get("token");
-if (given !== null) {
+/** Keeps the token of the address, if there is one, and takes it out of there; returns whether there was. */
+export function takeToken() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given === null) return false;
   localStorage.setItem(KEPT, given);
   history.replaceState(null, "", location.pathname);
+  return true;
 }
+takeToken();
 
 /** A refusal in the server's words; `status` is 0 where it was not reached. */
 export class Refusal extends Error {

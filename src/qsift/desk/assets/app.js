@@ -1,5 +1,5 @@
 // The page: which view is shown, in which language, and whether the server is there.
-import { isThere, keepKey } from "./api.js";
+import { isThere, keepKey, takeToken } from "./api.js";
 import { $ } from "./dom.js";
 import { state, refresh, isIndexing } from "./state.js";
 import { t, toggleLanguage, translate } from "./strings.js";
@@ -58,7 +58,11 @@ async function start() {
   show();
 }
 
-addEventListener("hashchange", show);
+addEventListener("hashchange", () => {
+  if (!takeToken()) return show();
+  $("key-dialog").close();
+  start();
+});
 addEventListener("gone", () => banner(t("gone")));
 addEventListener("key-needed", () => $("key-dialog").open || $("key-dialog").showModal());
 $("key-form").addEventListener("submit", () => {

@@ -108,7 +108,7 @@ function fillCard(card, shelf) {
     card.bar.max = job.found;
     card.bar.value = job.read;
   } else card.bar.removeAttribute("value");
-  const said = job ? saidOf(job) : shelf.incomplete ? t("incomplete", number(shelf.incomplete)) : "";
+  const said = shelf.error ? shelf.error : job ? saidOf(job) : shelf.incomplete ? t("incomplete", number(shelf.incomplete)) : "";
   if (card.said.textContent !== said) card.said.textContent = said;
   fillSkipped(card.skipped, job);
   fillCounts(card.kinds, Object.entries(shelf.kinds).map(([kind, n]) => [kindName(kind), n]), shelf.documents);

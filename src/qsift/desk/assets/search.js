@@ -331,12 +331,13 @@ async function markSentences(signal) {
   try {
     const passages = bare.map(({ hit }) => ({ text: hit.text, kind: hit.kind }));
     const { spans } = await ask("/desk/sentences", { query, passages }, signal);
+    if (query !== shownFor) return; // the cards belong to another question by now
     bare.forEach((card, place) => {
       card.span = spans[place] ?? undefined;
-      if (query === shownFor) fillCard(card, wordsOf(query));
+      fillCard(card, wordsOf(query));
     });
   } catch (error) {
-    for (const card of bare) card.span ??= null;
+    if (query === shownFor) for (const card of bare) card.span ??= null;
     throw error;
   }
   await markSentences(signal);
