@@ -313,21 +313,24 @@ def flat_memory() -> None:
     table(("", ""), lines, peak)
 
 
-def serving(model: str) -> None:
-    """What HTTP leaves of the library's rate with a model."""
+def serving() -> None:
+    """What HTTP leaves of the library's rate, and what short queries wait while long documents stream."""
+    models = {"demo-embedding": "The demo pair's embedder:", "Random-Embedding-0.6B-Q8_0.gguf": "The 0.6B shape:"}
     connections = (1, 4, 16, 32, 64)
-    lines = []
-    for server, name in (("qsift serve", "**`qsift serve`**"), ("xllamacpp", "xllamacpp's server")):
-        share = f"{server}, share of the library's rate"
-        if found := rows("server", name=share, model=model):
-            shares = (value("server", share, model=model, connections=n) for n in connections)
-            lines.append((name, *(f"{share:.2f}" for share in shares)))
-            newest = found[-1]
-    table(("connections", *connections), lines, newest)
+    for model, label in models.items():
+        lines, newest = [], None
+        for server, name in (("qsift serve", "**`qsift serve`**"), ("xllamacpp", "xllamacpp's server")):
+            share = f"{server}, share of the library's rate"
+            if found := rows("server", name=share, model=model):
+                shares = (value("server", share, model=model, connections=n) for n in connections)
+                lines.append((name, *(f"{share:.2f}" for share in shares)))
+                newest = found[-1]
+        sentence(label)
+        table(("connections", *connections), lines, newest)
+        _served_beside(model)
 
 
-def served_beside(model: str) -> None:
-    """What short queries wait while long documents stream."""
+def _served_beside(model: str) -> None:
     idle = value("server", "short query, idle p50, ms", model=model)
     beside = "short query beside long ones, p99 / idle p50"
     one, four = (value("server", beside, model=model, streams=n) for n in (1, 4))

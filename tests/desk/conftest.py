@@ -90,7 +90,7 @@ def until_done(client: httpx.Client, desk: Desking, shelf: int = 0) -> dict[str,
     raise AssertionError(job)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there an event loop runs in this thread, and other modules run their own
 def browser() -> Iterator[object]:
     """Debian's Chromium, driven by Playwright."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
