@@ -82,7 +82,7 @@ class Desk:
         document = shelf.contents().documents.get(source)
         if document is None:
             raise ProblemError("not found", f"{source[:200]!r} is not in this index, so it is not opened.")
-        if not os.path.isabs(source):
+        if os.path.exists(source) and not os.path.isabs(source):
             shelf.index.roots()  # refuses where names lead elsewhere than when they were indexed
         self.opener.open(source, document.kind, line)
 
