@@ -109,7 +109,18 @@ def test_no_line_is_lost(pieces: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["A1" * 500_000, "a" * 199 + " ", "A1" * 40 + "\n", " \n", "=", ">" * 60, "A1 ", "\x01 "]
+    "text",
+    [
+        "A1" * 500_000,
+        "a" * 199 + " ",
+        "A1" * 40 + "\n",
+        " \n",
+        "=",
+        ">" * 60,
+        "A1 ",
+        "\x01 ",
+        '"' + "+" * 250_000 + "!\n",
+    ],
 )
 def test_looking_for_noise_takes_no_longer_than_the_length_allows(text: str) -> None:
     started = time.process_time()

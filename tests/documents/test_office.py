@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import zipfile
+from pathlib import Path
 
 import docx
 import openpyxl
@@ -14,6 +15,7 @@ from file_formats import docx_file, epub, odt, pptx_file, xlsx_file, zipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qsift import DocumentError, find_documents
 from qsift.documents.document import Kind, UnreadableError
 from qsift.documents.readers.formats import READERS
 from qsift.documents.readers.package import Event
@@ -272,3 +274,11 @@ def test_no_damage_gives_another_error(kind: Kind, cut: float, noise: bytes) -> 
             read(kind, damaged)
         except UnreadableError as error:
             assert str(error)[0].isupper() and str(error).endswith(".")
+
+
+def test_a_file_that_breaks_its_reader_is_named_as_damaged(tmp_path: Path) -> None:
+    sheet = f'<sheetData><row><c t="s"><v>{"1" * 5000}</v></c></row></sheetData>'
+    (tmp_path / "made.xlsx").write_bytes(excel(f"<worksheet>{sheet}</worksheet>"))
+    (document,) = find_documents([tmp_path], on_skip=lambda *_: pytest.fail())
+    with pytest.raises(DocumentError, match="It is damaged"):
+        list(document.read())

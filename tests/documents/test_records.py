@@ -78,6 +78,11 @@ def test_json_lines_are_read_as_names_and_values_and_what_is_no_json_as_it_stand
     ]
 
 
+def test_a_long_name_is_not_written_before_each_of_its_values_as_a_whole() -> None:
+    (found,) = read("jsonl", json.dumps({"n" * 2000: [1] * 2000}))
+    assert len(found[1]) < 2000 * 90 and found[1].startswith("n" * 80 + ": 1; ")
+
+
 def test_subtitles_are_what_is_said() -> None:
     text = "1\n00:00:01,000 --> 00:00:02,000\n<i>Hello,</i> 5\n{\\an8}you\n\n2\n00:00:03,000 --> 00:00:04,000\n7\n"
     assert read("srt", text) == [(3, "Hello, 5"), (4, "you"), (8, "7")]

@@ -180,7 +180,8 @@ def update(index: str, paths: tuple[str, ...], **options: Any) -> None:
         roots = _roots(opened, paths, options)
         within = [root.source for root in roots]
         with _reading(roots, options) as (documents, on_progress):
-            opened.keep(roots)
+            if paths:
+                opened.keep(roots)
             changes = opened.update(documents, within=within, on_skip=_skipping(options), on_progress=on_progress)
         _tell(_said(changes), options)
 

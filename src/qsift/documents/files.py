@@ -263,6 +263,8 @@ def _read(path: str, name: str, kind: Kind, *, long_lines: bool) -> Iterator[Sec
         raise DocumentError(name, _reason(error, path)) from error
     except UnreadableError as error:
         raise DocumentError(name, str(error)) from error
+    except (ValueError, ArithmeticError, LookupError, RecursionError) as error:  # what no reader foresaw
+        raise DocumentError(name, f"It is damaged: {type(error).__name__}.") from error
 
 
 def _sections(file: BinaryIO, kind: Kind) -> Iterator[Section]:

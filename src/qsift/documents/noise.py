@@ -20,7 +20,7 @@ _HEADS = {
     b"%!PS": "PostScript",
     b"PK\x03\x04": "a ZIP archive",
     b"\x1f\x8b": "compressed (gzip)",
-    b"BZh": "compressed (bzip2)",
+    **{b"BZh%d1AY&SY" % level: "compressed (bzip2)" for level in range(1, 10)},
     b"\x28\xb5\x2f\xfd": "compressed (Zstandard)",
 }
 # git takes the same controls for text (convert.c, gather_stats): backspace, tab, newline, form feed, return, escape.
@@ -33,7 +33,7 @@ _MIN_LEFT = 100
 """Characters that must stay of a file that held base64."""
 
 _BASE64 = r"[A-Za-z0-9+/]"
-_LINE_OF_DATA = rf"[ \t>|\"',]*{_BASE64}{{60,}}={{0,2}}[\"',\\+ \t]*\n"
+_LINE_OF_DATA = rf"[ \t>|\"',]*{_BASE64}{{60,}}={{0,2}}(?:[\"',\\ \t][\"',\\+ \t]*)?\n"
 _LAST_LINE = rf"(?:(?=[^\n]*[0-9=])[ \t>|\"',]*(?:{_BASE64}{{4}})*{_BASE64}{{2,4}}={{0,2}}[\"', \t]*$)?"
 _DATA = re.compile(
     # One line, also of the URL-safe alphabet, or three and more of equal kind with a shorter last one.

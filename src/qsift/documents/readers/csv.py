@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import Any, BinaryIO
 
 from .numbered import Line, sections
-from .rows import rows_to_lines
+from .rows import MAX_NAME, rows_to_lines
 from .text import read_lines
 from qsift.documents.document import Section, UnreadableError
 
@@ -81,7 +81,7 @@ def _record(line: str) -> str:
 def _fields(value: Any, name: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from _fields(item, f"{name}.{key}" if name else key)
+            yield from _fields(item, (f"{name}.{key}" if name else key)[-MAX_NAME:])
     elif isinstance(value, list):
         for item in value:
             yield from _fields(item, name)

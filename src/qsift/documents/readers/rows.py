@@ -12,7 +12,7 @@ from .numbered import Line
 
 _VALUE = re.compile(r"[^\w]*\d[\d\s.,:/%€$£+eE-]*")
 # What stands before each cell of a column is a name, not a text.
-_MAX_NAME = 80
+MAX_NAME = 80
 _YEAR = re.compile(r"(?:19|20)\d\d")
 
 
@@ -29,7 +29,7 @@ def rows_to_lines(rows: Iterable[tuple[int, Mapping[int, str]]], place: str = ""
     for number, raw in rows:
         cells = {column: text for column, cell in raw.items() if (text := " ".join(cell.split()))}
         if names is None and len(cells) > 1:
-            names = {key: cell[:_MAX_NAME] for key, cell in cells.items()} if _is_header(cells.values()) else {}
+            names = {key: cell[:MAX_NAME] for key, cell in cells.items()} if _is_header(cells.values()) else {}
             named: Mapping[int, str] = {}
         else:
             named = names or {}
