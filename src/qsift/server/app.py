@@ -16,11 +16,12 @@ from . import cohere, llama_server, ollama, openai, rerank, status, tei, tokens,
 from .batcher import ClosedError, Compute, QueueFullError
 from .error_responses import ProblemError, answer, dialect_of, not_offered, problem_of
 from .gate import DOCS_ASSETS, Gate
-from .lanes import ClientGoneError, EmbeddingLane, RerankLane, Shared, public_name
+from .lanes import EmbeddingLane, RerankLane, Shared, public_name
 from .metrics import Metrics
 from .names import Lanes
 from .pool import Pool
 from .settings import MEMORY_SHARE, ServerOptions
+from .waiting import ClientGoneError
 from qsift import __version__
 from qsift.embedder import Embedder
 from qsift.engine import EngineOptions, free_memory

@@ -23,6 +23,7 @@ from .metrics import Metrics
 from .off_loop import off_loop
 from .pool import Pool, Slot
 from .settings import DEFAULT_MAX_TOKENS, ServerOptions
+from .waiting import unless_gone
 from qsift.embedder import Embedder
 from qsift.engine import EngineOptions, Token, TokenIds, needed_memory
 from qsift.errors import ModelFileError, QsiftError
@@ -32,10 +33,6 @@ from qsift.reranker import Reranker
 from qsift.text import Encoded, LoadedModel, check_dim
 
 Rows = NDArray[np.float32]
-
-
-class ClientGoneError(Exception):
-    """The client closed the connection before its answer was there."""
 
 
 T = TypeVar("T")
@@ -391,27 +388,6 @@ class RerankLane(_Lane[Reranker]):
         return Scores(model.finish(rows, raw_scores=raw_scores), n_tokens)
 
 
-async def unless_gone(request: Request, result: asyncio.Future[T], seconds: float | None = None) -> T:
-    """Returns a result; it is cancelled where the client goes, or the time is over.
-
-    Raises:
-        ClientGoneError: nobody waits for it any more.
-        TimeoutError: it took longer than so many seconds.
-    """
-    gone: asyncio.Future[Any] = asyncio.ensure_future(_disconnect(request))
-    waiting: set[asyncio.Future[Any]] = {result, gone}
-    try:
-        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if result.done():
-            return result.result()
-        if gone.done():
-            raise ClientGoneError
-        raise TimeoutError
-    finally:
-        gone.cancel()
-        result.cancel()
-
-
 def public_name(name: str) -> str:
     """Returns what a model is called in answers: its name as it was given, or the stem of its file, never a path."""
     if name.lower().endswith(".gguf"):
@@ -439,8 +415,3 @@ def _token_ids(model: Embedder, ids: Sequence[int], index: int) -> TokenIds:
 
 def _client(request: Request) -> Hashable:
     return request.state.key, request.client.host if request.client else None
-
-
-async def _disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
