@@ -285,9 +285,11 @@ class _Tools:
         name, opened = self._index(index)
         end = part + neighbours + 1
         found = opened.passages(source, start=max(part - neighbours, 0), stop=end + 1)
-        if not opened.passages(source, stop=1):
-            raise ValueError(f"There is no document {source[:200]!r} in the index {name!r}; list_sources lists them.")
         if not any(passage.part == part for passage in found):
+            if not opened.passages(source, stop=1):
+                raise ValueError(
+                    f"There is no document {source[:200]!r} in the index {name!r}; list_sources lists them."
+                )
             raise ValueError(f"{source[:200]!r} has no part {part}; search and list_sources say how many it has.")
         passages = [CitedPassage(*_cited(passage)) for passage in found if passage.part < end]
         return ReadResult(name, passages, more=len(passages) < len(found))
