@@ -111,9 +111,9 @@ def build(options: argparse.Namespace) -> None:
         settings |= {
             "GGML_CUDA": "ON",
             "GGML_CUDA_NCCL": "OFF",
-            "GGML_CUDA_NO_VMM": "ON",  # so that nothing has to be linked with the driver
             "GGML_CUDA_COMPRESSION_MODE": "size" if options.pack else "none",
             "CMAKE_CUDA_ARCHITECTURES": options.architecture,
+            "CUDA_cuda_driver_LIBRARY": str(driver_stub(options.build)),
         }
     flags = [f"-D{name}={value}" for name, value in settings.items()]
     source = options.site.parent / "llama"
@@ -122,6 +122,15 @@ def build(options: argparse.Namespace) -> None:
     _run(["cmake", "--build", str(options.build), "-j", str(options.jobs)], left, environment)
     print(f"built in {time.monotonic() - start:.0f} s with {options.jobs} jobs", flush=True)
     print_slowest(options.build / ".ninja_log")
+
+
+def driver_stub(folder: Path) -> Path:
+    """Returns an empty library under the name of CUDA's driver, to be linked with where no driver is installed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "libcuda.so"
+    command = ["cc", "-shared", "-Wl,-soname,libcuda.so.1", "-o", str(path), "-x", "c", os.devnull]
+    subprocess.run(command, check=True)
+    return path
 
 
 def _run(command: list[str], seconds: float, environment: dict[str, str]) -> None:

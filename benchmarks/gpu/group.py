@@ -93,9 +93,9 @@ class _Telling(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
-        if record.levelno >= logging.WARNING:  # at once: what llama.cpp says last may be why it ends the process
+        if record.levelno > logging.DEBUG:  # llama.cpp's errors, at once: the last may be why it ends the process
             print(line, file=sys.stderr, flush=True)
-        if TELLING.search(line) or record.levelno >= logging.WARNING:
+        if TELLING.search(line) or record.levelno > logging.DEBUG:
             self.lines.append(line[:200])
 
 
