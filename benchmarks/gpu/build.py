@@ -99,7 +99,8 @@ def build(options: argparse.Namespace) -> None:
         "CMAKE_BUILD_TYPE": "Release",
         "GGML_NATIVE": "OFF" if options.pack else "ON",
         # C++'s own library, where a toolchain links it statically, must not be offered to the other libraries.
-        "CMAKE_SHARED_LINKER_FLAGS": "-Wl,--exclude-libs,ALL",
+        # The stand-in for the driver has no symbols, and is to be a needed library all the same.
+        "CMAKE_SHARED_LINKER_FLAGS": "-Wl,--exclude-libs,ALL -Wl,--no-as-needed",
         "LLAVA_BUILD": "OFF",
         "LLAMA_BUILD_TESTS": "OFF",
         "LLAMA_BUILD_TOOLS": "OFF",
