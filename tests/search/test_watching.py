@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from pdf import pdf
 
 from qsift import DocumentError, Embedder, EngineOptions, IndexChanges, IndexOptions, SearchIndex, SearchIndexError
-from qsift.search import Root
+from qsift.search import Root, documents_of
 
 Watch = Callable[..., Iterator[IndexChanges]]
 
@@ -48,6 +50,16 @@ def watch(index: SearchIndex) -> Iterator[Watch]:
     yield watch
     for opened in watches:
         opened.close()
+
+
+def update(index: SearchIndex, *paths: str) -> tuple[IndexChanges, dict[str, str]]:
+    """Brings the index up to date with paths; returns what it did, and what was skipped and why."""
+    skipped: dict[str, str] = {}
+    unread: list[str] = []
+    roots = [Root.of(path) for path in paths]
+    documents = documents_of(roots, on_skip=skipped.__setitem__, on_unread=unread.append)
+    within = [root.source for root in roots]
+    return index.update(documents, within=within, unread=unread, on_skip=skipped.__setitem__), skipped
 
 
 def sources(index: SearchIndex) -> set[str]:
@@ -137,6 +149,34 @@ def test_a_folder_that_goes_ends_the_watch_and_keeps_the_index(index: SearchInde
     with pytest.raises(DocumentError, match="'more': There is no such file or folder"):
         next(updates)
     assert len(sources(index)) == 3
+
+
+@pytest.mark.posix
+def test_what_could_only_not_be_read_stays_and_what_is_gone_goes(
+    index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        Path(f"notes/{name}.pdf").write_bytes(pdf("A page."))
+    Path("notes/c.txt").write_text("Cool it.")
+    Path("notes/linked.txt").symlink_to("../outside.txt")
+    Path("outside.txt").write_text("Elsewhere.")
+    assert update(index, "notes")[0].added == 6
+    shutil.rmtree("notes/sub")
+    for name in ("a.md", "c.txt"):
+        Path("notes", name).unlink()
+    Path("outside.txt").unlink()
+    # What not even root may look at: links that lead to themselves.
+    for name in ("sub", "c.txt"):
+        Path("notes", name).symlink_to(name)
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    changes, skipped = update(index, "notes")
+    assert changes == IndexChanges(removed=1, skipped=5)
+    assert sources(index) == {f"notes/{name}" for name in ("sub/b.txt", "c.txt", "linked.txt", "one.pdf", "two.pdf")}
+    assert skipped.keys() == {f"notes/{name}" for name in ("sub", "c.txt", "linked.txt", "one.pdf")}
+    assert "pip install 'qsift[pdf]'" in skipped["notes/one.pdf"]
+    for name in ("sub", "c.txt"):
+        Path("notes", name).unlink()
+    assert update(index, "notes")[0] == IndexChanges(removed=2, skipped=3)
 
 
 def test_an_index_knows_what_it_was_made_of(

@@ -68,7 +68,10 @@ class IndexInfo:
 
 @dataclass(frozen=True)
 class IndexChanges:
-    """What an update did: documents by what became of them, and how many passages were embedded."""
+    """What an update did: documents by what became of them, and how many passages were embedded.
+
+    Those that were skipped could not be read; the index keeps what it has of them.
+    """
 
     added: int = 0
     changed: int = 0
@@ -160,13 +163,14 @@ class SearchIndex:
         on_progress: OnProgress | None = None,
     ) -> IndexChanges:
         """Indexes documents that are new or changed; arguments, result and errors as `update`."""
-        return self._write(documents, inside(()), on_skip, on_batch, on_progress)
+        return self._write(documents, inside(()), (), on_skip, on_batch, on_progress)
 
     def update(
         self,
         documents: Iterable[Document],
         *,
         within: Iterable[str] | None = None,
+        unread: Iterable[str] = (),
         on_skip: OnSkip | None = None,
         on_batch: OnBatch | None = None,
         on_progress: OnProgress | None = None,
@@ -180,6 +184,8 @@ class SearchIndex:
             documents: any number of them, read one at a time; each needs a source of its own.
             within: sources and folders outside of which nothing is removed; None removes whatever is
                 not among ``documents``.
+            unread: sources and folders that could not be read, as `find_documents` tells them; nothing of them is
+                removed. Looked at behind the last document.
             on_skip: is told source and reason of a document that cannot be read, which keeps what the
                 index has of it; None raises its DocumentError.
             on_batch: is told the passages of each batch once they are safe.
@@ -192,7 +198,7 @@ class SearchIndex:
                 opened without an embedder.
             EngineError: from the engine.
         """
-        return self._write(documents, inside(within), on_skip, on_batch, on_progress)
+        return self._write(documents, inside(within), unread, on_skip, on_batch, on_progress)
 
     def keep(self, paths: Iterable[Root | str | os.PathLike[str]]) -> None:
         """Keeps in the index what it is made of, for `roots`; a path that is kept is replaced.
@@ -240,13 +246,15 @@ class SearchIndex:
         roots = as_roots(paths)
         with closing(changes_of(roots, but=self.path)) as told:
             next(told)
-            documents = documents_of(roots, on_skip=on_skip)
-            yield self.update(documents, within=[root.source for root in roots], on_skip=on_skip)
+            unread: list[str] = []
+            documents = documents_of(roots, on_skip=on_skip, on_unread=unread.append)
+            yield self.update(documents, within=[root.source for root in roots], unread=unread, on_skip=on_skip)
             for changes in told:
-                found = list(documents_of(changes.roots, on_skip=on_skip, among=changes.names))
+                unread = []
+                found = list(documents_of(changes.roots, on_skip=on_skip, on_unread=unread.append, among=changes.names))
                 # Else it was something that is left out.
                 if found or changes.gone:
-                    done = self.update(found, within=changes.names, on_skip=on_skip)
+                    done = self.update(found, within=changes.names, unread=unread, on_skip=on_skip)
                     if done != IndexChanges(unchanged=done.unchanged):
                         yield done
 
@@ -364,6 +372,7 @@ class SearchIndex:
         self,
         documents: Iterable[Document],
         may_go: Callable[[str], bool],
+        unread: Iterable[str],
         on_skip: OnSkip | None,
         on_batch: OnBatch | None,
         on_progress: OnProgress | None,
@@ -385,14 +394,17 @@ class SearchIndex:
                 done += len(passages)
                 if on_batch:
                     on_batch(passages)
-            gone = [source for source in stored if source not in batches.seen and may_go(source)]
+            missing = [source for source in stored if source not in batches.seen and may_go(source)]
+            is_unread = inside(unread)
+            gone = [source for source in missing if not is_unread(source)]
             self._table.delete(gone)
             if batches.written or gone or not self._table.is_optimized():
                 self._table.optimize(self.options.exact_rows)
         added = len(batches.written - stored.keys())
         changed = len(batches.written) - added
         unchanged = len(batches.seen) - len(batches.written | set(batches.skipped))
-        return IndexChanges(added, changed, len(gone), unchanged, len(batches.skipped), embedded)
+        skipped = len(batches.skipped) + len(missing) - len(gone)
+        return IndexChanges(added, changed, len(gone), unchanged, skipped, embedded)
 
     def _vectors(
         self, embedder: Embedder, batch: Batch, n_replaced: int, count: Callable[[int], None] | None

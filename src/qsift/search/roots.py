@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 
@@ -51,12 +51,20 @@ def as_roots(paths: Iterable[Root | str | os.PathLike[str]]) -> list[Root]:
     return [path if isinstance(path, Root) else Root.of(path) for path in paths]
 
 
-def documents_of(roots: Sequence[Root], *, on_skip: OnSkip, among: Sequence[str] | None = None) -> Iterator[Document]:
+def documents_of(
+    roots: Sequence[Root],
+    *,
+    on_skip: OnSkip,
+    on_unread: Callable[[str], None] | None = None,
+    among: Sequence[str] | None = None,
+) -> Iterator[Document]:
     """Returns an iterator over the documents of roots; arguments and errors as `find_documents`."""
     ways = dict.fromkeys((root.ignore, root.hidden) for root in roots)
     paths = {way: [root.path for root in roots if (root.ignore, root.hidden) == way] for way in ways}
     walks = [
-        find_documents(paths[ignore, hidden], on_skip=on_skip, ignore=ignore, hidden=hidden, among=among)
+        find_documents(
+            paths[ignore, hidden], on_skip=on_skip, on_unread=on_unread, ignore=ignore, hidden=hidden, among=among
+        )
         for ignore, hidden in ways
     ]
     return chain.from_iterable(walks)
