@@ -19,6 +19,7 @@ from qsift import DocumentError, Embedder, EngineOptions, IndexChanges, IndexOpt
 from qsift.search import Root, documents_of
 
 Watch = Callable[..., Iterator[IndexChanges]]
+NOT_THERE = "It is not there now. What the index has of it stays, until it is removed by this name."
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +53,11 @@ def watch(index: SearchIndex) -> Iterator[Watch]:
         opened.close()
 
 
-def update(index: SearchIndex, *paths: str) -> tuple[IndexChanges, dict[str, str]]:
+def update(index: SearchIndex, *paths: Root | str) -> tuple[IndexChanges, dict[str, str]]:
     """Brings the index up to date with paths; returns what it did, and what was skipped and why."""
     skipped: dict[str, str] = {}
     unread: list[str] = []
-    roots = [Root.of(path) for path in paths]
+    roots = [path if isinstance(path, Root) else Root.of(path) for path in paths]
     documents = documents_of(roots, on_skip=skipped.__setitem__, on_unread=unread.append)
     within = [root.source for root in roots]
     return index.update(documents, within=within, unread=unread, on_skip=skipped.__setitem__), skipped
@@ -140,15 +141,51 @@ def test_a_file_that_an_editor_replaces_is_watched_on(index: SearchIndex, watch:
     assert next(updates) == IndexChanges(changed=1, embedded=1)
 
 
-def test_a_folder_that_goes_ends_the_watch_and_keeps_the_index(index: SearchIndex, watch: Watch) -> None:
+def test_a_folder_that_goes_keeps_what_the_index_has_of_it_and_is_watched_again_when_it_is_back(
+    index: SearchIndex, watch: Watch
+) -> None:
     Path("more").mkdir()
     Path("more/c.txt").write_text("Cool it.")
-    updates = watch("more", "notes")
+    skipped: dict[str, str] = {}
+    updates = watch("more", "notes", skipped=skipped)
     next(updates)
-    shutil.rmtree("more")
-    with pytest.raises(DocumentError, match="'more': There is no such file or folder"):
-        next(updates)
-    assert len(sources(index)) == 3
+    os.rename("more", "away")
+    assert next(updates) == IndexChanges(unchanged=2, skipped=1)
+    assert skipped == {"more": NOT_THERE} and len(sources(index)) == 3
+    Path("away/c.txt").write_text("Cool it down.")
+    os.rename("away", "more")
+    assert next(updates) == IndexChanges(changed=1, unchanged=2, embedded=1)
+    Path("more/d.txt").write_text("Eat it.")
+    assert next(updates) == IndexChanges(added=1, embedded=1)
+
+
+def test_a_kept_file_that_was_deleted_goes_and_a_folder_that_is_not_there_stays(index: SearchIndex) -> None:
+    for name in ("alone.txt", "drive/on_it.txt", "papers/c.txt"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(f"About {name}.")
+    roots = [Root.of(path) for path in ("alone.txt", "drive/on_it.txt", "papers", "notes")]
+    index.keep(roots)
+    assert update(index, *index.roots())[0].added == 5
+    Path("alone.txt").unlink()
+    for folder in ("drive", "papers"):
+        shutil.rmtree(folder)
+    changes, skipped = update(index, *index.roots())
+    assert changes == IndexChanges(removed=1, unchanged=2, skipped=2)
+    assert skipped == {
+        "alone.txt": "It was deleted, and what the index had of it goes.",
+        "drive/on_it.txt": NOT_THERE,
+        "papers": NOT_THERE,
+    }
+    Path("alone.txt").write_text("It is back.")
+    assert index.remove(["papers"]) == 1
+    assert update(index, *index.roots())[0] == IndexChanges(added=1, unchanged=2, skipped=1, embedded=1)
+
+
+def test_what_was_never_there_is_refused(index: SearchIndex) -> None:
+    with pytest.raises(DocumentError, match="'typo': There is no such file or folder"):
+        index.keep(["notes", "typo"])
+    with pytest.raises(DocumentError, match="'typo': There is no such file or folder"):
+        next(index.watch(["notes", "typo"], on_skip=lambda *_: None))
 
 
 @pytest.mark.posix
@@ -187,7 +224,8 @@ def test_an_index_knows_what_it_was_made_of(
     with pytest.raises(SearchIndexError, match="It does not know what it was made of"):
         index.roots()
     odd = os.fsdecode(b"notes/caf\xe9")
-    index.keep([Root.of("notes"), Root.of(odd, hidden=True), Root.of("a.txt")])
+    Path("a.txt").touch()
+    index.keep([Root.of("notes"), Root(odd, os.path.realpath(odd), hidden=True), Root.of("a.txt")])
     index.keep([Root.of("./notes", ignore=False)])
     assert [(root.path, root.ignore, root.hidden) for root in index.roots()] == [
         ("./notes", False, False),

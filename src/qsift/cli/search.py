@@ -213,7 +213,10 @@ def watch(index: str, paths: tuple[str, ...], **options: Any) -> None:
 @click.argument("sources", nargs=-1, required=True, metavar="PATH…")
 @stderr_options
 def remove(index: str, sources: tuple[str, ...], **options: Any) -> None:
-    """Remove documents from INDEX by their names, or those of the folders that they are in."""
+    """Remove documents from INDEX by their names, or those of the folders that they are in.
+
+    An INDEX that was made of such a path forgets it.
+    """
     with SearchIndex.open(index, None) as opened:
         _tell(f"{opened.remove([source_name(source) for source in sources])} documents removed.", options)
 

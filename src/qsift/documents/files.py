@@ -228,7 +228,7 @@ class _Walk:
 
     def _is_meant(self, name: str) -> bool:
         meant = self._among or set()
-        return name in meant or any(name[:end] in meant for end in range(len(name)) if name[end] == "/")
+        return name in meant or any((name[:end] or "/") in meant for end in range(len(name)) if name[end] == "/")
 
     def _leads_to(self, name: str) -> bool:
         return name in self._ways or self._is_meant(name)

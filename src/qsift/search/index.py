@@ -232,6 +232,7 @@ class SearchIndex:
 
         The first update looks at all files, the others at what changed, half a second after the last change or five
         after the first. Between them nothing is held: others search and write, and what happens meanwhile counts later.
+        A folder among the paths that goes keeps what the index has of it, and is looked at again when it comes back.
 
         Args:
             paths: files and folders; a `Root` says how it is walked, too.
@@ -240,23 +241,24 @@ class SearchIndex:
         Raises:
             TypeError: ``paths`` is a single path.
             MissingExtraError: watchfiles is not installed.
-            DocumentError: a path is not there or goes, or cannot be watched.
+            DocumentError: a path is not there or cannot be watched.
             SearchIndexError, EngineError: as `update`. With `IndexOptions.wait` below 0 another writer is waited for.
         """
         roots = as_roots(paths)
-        with closing(changes_of(roots, but=self.path)) as told:
-            next(told)
-            unread: list[str] = []
-            documents = documents_of(roots, on_skip=on_skip, on_unread=unread.append)
-            yield self.update(documents, within=[root.source for root in roots], unread=unread, on_skip=on_skip)
-            for changes in told:
-                unread = []
-                found = list(documents_of(changes.roots, on_skip=on_skip, on_unread=unread.append, among=changes.names))
-                # Else it was something that is left out.
-                if found or changes.gone:
-                    done = self.update(found, within=changes.names, unread=unread, on_skip=on_skip)
-                    if done != IndexChanges(unchanged=done.unchanged):
-                        yield done
+        is_first = True
+        while True:
+            with closing(changes_of(roots, but=self.path)) as told:
+                for changes in told:
+                    unread: list[str] = []
+                    found = list(
+                        documents_of(changes.roots, on_skip=on_skip, on_unread=unread.append, among=changes.names)
+                    )
+                    # Else it was something that is left out.
+                    if found or changes.gone:
+                        done = self.update(found, within=changes.names, unread=unread, on_skip=on_skip)
+                        if is_first or done != IndexChanges(unchanged=done.unchanged):
+                            yield done
+                        is_first = False
 
     def remove(self, sources: Iterable[str]) -> int:
         """Removes documents by their sources or the folders they are in; returns how many there were.
