@@ -80,8 +80,8 @@ def test_what_changes_is_looked_at_and_nothing_else(index: SearchIndex, watch: W
     os.rename("notes/sub", "notes/oven")
     update = next(updates)
     assert (update.added, update.removed) == (1, 1)
-    Path("notes/.ignore").write_text("oven/\n")
-    assert next(updates).removed == 1
+    Path("notes/oven/.gitignore").write_text("*\n")
+    assert next(updates).removed == 1, "where nothing is left that could be looked at"
     shutil.rmtree("notes/new")
     Path("notes/oven/d.txt").write_text("It is ignored.")
     Path("notes/z.bin").write_bytes(b"\0")

@@ -254,7 +254,7 @@ class SearchIndex:
                         documents_of(changes.roots, on_skip=on_skip, on_unread=unread.append, among=changes.names)
                     )
                     # Else it was something that is left out.
-                    if found or changes.gone:
+                    if is_first or found or self._has_any_of(changes.names):
                         done = self.update(found, within=changes.names, unread=unread, on_skip=on_skip)
                         if is_first or done != IndexChanges(unchanged=done.unchanged):
                             yield done
@@ -407,6 +407,10 @@ class SearchIndex:
         unchanged = len(batches.seen) - len(batches.written | set(batches.skipped))
         skipped = len(batches.skipped) + len(missing) - len(gone)
         return IndexChanges(added, changed, len(gone), unchanged, skipped, embedded)
+
+    def _has_any_of(self, names: Iterable[str]) -> bool:
+        self._table.refresh()
+        return any(map(inside(names), self._table.documents()))
 
     def _vectors(
         self, embedder: Embedder, batch: Batch, n_replaced: int, count: Callable[[int], None] | None

@@ -23,12 +23,10 @@ class Changes:
     Attributes:
         roots: in which.
         names: the sources, and folders of sources, that may be others now.
-        gone: whether a file or folder went.
     """
 
     roots: list[Root]
     names: list[str]
-    gone: bool
 
 
 def changes_of(roots: Sequence[Root], *, but: str) -> Generator[Changes, None, None]:
@@ -65,7 +63,7 @@ def changes_of(roots: Sequence[Root], *, but: str) -> Generator[Changes, None, N
     with closing(told):
         try:
             next(told)
-            yield Changes(list(roots), [root.source for root in roots], gone=True)
+            yield Changes(list(roots), [root.source for root in roots])
             for changes in told:
                 if any(_folder(root) != folders.get(root) for root in roots):
                     return
@@ -76,8 +74,7 @@ def changes_of(roots: Sequence[Root], *, but: str) -> Generator[Changes, None, N
                     if (now := _stamp(root)) and now != known:
                         files[root], names[root] = now, [root.source]
                 if changed := [root for root in names if names[root]]:
-                    gone = not all(map(os.path.lexists, paths))
-                    yield Changes(changed, [name for root in changed for name in names[root]], gone)
+                    yield Changes(changed, [name for root in changed for name in names[root]])
         except (OSError, RuntimeError) as error:
             places = ", ".join(root.path for root in folders)
             raise DocumentError(places, f"The system cannot watch it: {error}.") from error
