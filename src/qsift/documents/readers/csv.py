@@ -20,13 +20,14 @@ _MAX_ROW_CHARS = 1 << 20
 def read_csv(file: BinaryIO) -> Iterator[Section]:
     """Yields the rows of a table, each cell after the name of its column; cells may be quoted as in RFC 4180.
 
-    What parts them is the tab, semicolon, bar or comma that is most frequent in the first line with any.
+    What parts them is the tab, semicolon, bar or comma that is most frequent in the first line with any. A lone "\\r"
+    is a space, unless all lines of a file end so.
 
     Args:
         file: open at its start; must be seekable.
 
     Raises:
-        UnreadableError: no text, or a quote that nothing closes.
+        UnreadableError: no text, or a row of more than 2**20 characters, as of a quote that nothing closes.
     """
     return sections(rows_to_lines(_rows(file)))
 
@@ -34,27 +35,26 @@ def read_csv(file: BinaryIO) -> Iterator[Section]:
 def _rows(file: BinaryIO) -> Iterator[tuple[int, dict[int, str]]]:
     lines = read_lines(file)
     first = list(islice(lines, 10))
+    if len(first) == 1:
+        first = [(1, line) for line in first[0][1].split("\r")]
     sample = next((line for _, line in first if any(mark in line for mark in _DELIMITERS)), "")
-    row, last, size = 1, 0, 0
-
-    def too_long() -> UnreadableError:
-        return UnreadableError(f"Line {row} begins a row without an end: a quote may be missing there.")
+    row = size = 0
 
     def counted() -> Iterator[str]:
-        nonlocal last, size
+        nonlocal row, size
         for number, line in chain(first, lines):
-            size += len(line)
-            if number == last or size > _MAX_ROW_CHARS:
-                raise too_long()
-            last = number
-            yield line + "\n"
+            row = row or number
+            size += len(line) + 1
+            if size > _MAX_ROW_CHARS:
+                reason = f"Line {row} begins a row of more than {_MAX_ROW_CHARS} characters"
+                raise UnreadableError(f"{reason}: a quote may be missing there.")
+            yield line.replace("\r", " ") + "\n"
 
-    try:
-        for cells in csv.reader(counted(), delimiter=max(_DELIMITERS, key=sample.count)):
-            yield row, dict(enumerate(cells))
-            row, size = last + 1, 0
-    except csv.Error as error:
-        raise too_long() from error
+    # It is one for all readers of a process; ours have a limit of their own, on rows.
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_ROW_CHARS))
+    for cells in csv.reader(counted(), delimiter=max(_DELIMITERS, key=sample.count)):
+        yield row, dict(enumerate(cells))
+        row = size = 0
 
 
 def read_jsonl(file: BinaryIO) -> Iterator[Section]:
