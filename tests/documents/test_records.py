@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import random
 import time
 from collections.abc import Callable
 
@@ -79,6 +81,38 @@ def test_json_lines_are_read_as_names_and_values_and_what_is_no_json_as_it_stand
         (4, "a; 2"),
         (5, "\ufffd"),
         (6, deep),
+    ]
+
+
+def test_pictures_are_taken_out_of_values_however_they_are_written() -> None:
+    picture = random.Random(0).randbytes(3_000_000)
+    line, wrapped = base64.b64encode(picture).decode(), base64.encodebytes(picture[:9_000]).decode()
+    small = line[:4_000]
+    records = [
+        json.dumps({"id": 1, "image": line, "note": "tea"}),
+        json.dumps({"id": 2, "image": wrapped, "note": f"see data:image/png;base64,{small} there"}),
+        json.dumps({"id": 3, "image": wrapped.replace("\n", "\r\n")}),
+        json.dumps({"id": 4, "image": small}).replace("/", "\\/"),
+        json.dumps({"id": 5, "note": f"\n{small}", "quote": f'"{small}"', "path": f"\\{small}"}),
+        small,
+    ]
+    assert read("jsonl", "\n".join(records)) == [
+        (1, "id: 1; note: tea"),
+        (2, "id: 2; note: see data:image/png;base64, there"),
+        (3, "id: 3"),
+        (4, "id: 4"),
+        (5, 'id: 5; quote: ""; path: \\'),
+    ]
+    table = (
+        f'id,image,note\n1,{line},tea\n2,"{wrapped}",rye\n3,"{small}","""{small}"""\n4,"\n{small}","see\n{wrapped}"\n'
+    )
+    n_lines = wrapped.count("\n")
+    assert read("csv", table) == [
+        (1, "id; image; note"),
+        (2, "id: 1; note: tea"),
+        (3, "id: 2; note: rye"),
+        (4 + n_lines, 'id: 3; note: ""'),
+        (5 + n_lines, "id: 4; note: see"),
     ]
 
 

@@ -1,4 +1,8 @@
-"""Tables and records in plain text to sections: .csv and .tsv, and JSON lines. Lines are those of the file."""
+"""Tables and records in plain text to sections: .csv and .tsv, and JSON lines. Lines are those of the file.
+
+Data in base64 is taken out before they are taken apart, so that a picture makes no line too long, and out of each
+value.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ from typing import Any, BinaryIO
 
 from .numbered import Line, sections
 from .rows import MAX_NAME, rows_to_lines
-from .text import read_lines
+from .text import read_blocks, read_lines
 from qsift.documents.document import Section, UnreadableError
+from qsift.documents.noise import value_without_data, without_data
 
 _DELIMITERS = "\t;|,"
 _MAX_ROW_CHARS = 1 << 20
@@ -33,7 +38,7 @@ def read_csv(file: BinaryIO) -> Iterator[Section]:
 
 
 def _rows(file: BinaryIO) -> Iterator[tuple[int, dict[int, str]]]:
-    lines = read_lines(file)
+    lines = _lines(file)
     first = list(islice(lines, 10))
     if len(first) == 1:
         first = [(1, line) for line in first[0][1].split("\r")]
@@ -53,7 +58,7 @@ def _rows(file: BinaryIO) -> Iterator[tuple[int, dict[int, str]]]:
     # It is one for all readers of a process; ours have a limit of their own, on rows.
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_ROW_CHARS))
     for cells in csv.reader(counted(), delimiter=max(_DELIMITERS, key=sample.count)):
-        yield row, dict(enumerate(cells))
+        yield row, dict(enumerate(map(value_without_data, cells)))
         row = size = 0
 
 
@@ -68,7 +73,11 @@ def read_jsonl(file: BinaryIO) -> Iterator[Section]:
     Raises:
         UnreadableError: no text.
     """
-    return sections(Line(_record(line), number) for number, line in read_lines(file))
+    return sections(Line(_record(line), number) for number, line in _lines(file))
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, str]]:
+    return read_lines(without_data(read_blocks(file), in_quotes=True))
 
 
 def _record(line: str) -> str:
@@ -85,5 +94,8 @@ def _fields(value: Any, name: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for item in value:
             yield from _fields(item, name)
-    elif value is not None and value != "":
-        yield name, " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
+    elif isinstance(value, str):
+        if text := " ".join(value_without_data(value).split()):
+            yield name, text
+    elif value is not None:
+        yield name, json.dumps(value)
