@@ -15,7 +15,16 @@ import pytest
 from filelock import FileLock
 from pdf import pdf
 
-from qsift import DocumentError, Embedder, EngineOptions, IndexChanges, IndexOptions, SearchIndex, SearchIndexError
+from qsift import (
+    Document,
+    DocumentError,
+    Embedder,
+    EngineOptions,
+    IndexChanges,
+    IndexOptions,
+    SearchIndex,
+    SearchIndexError,
+)
 from qsift.search import Root, documents_of
 
 Watch = Callable[..., Iterator[IndexChanges]]
@@ -186,6 +195,17 @@ def test_what_was_never_there_is_refused(index: SearchIndex) -> None:
         index.keep(["notes", "typo"])
     with pytest.raises(DocumentError, match="'typo': There is no such file or folder"):
         next(index.watch(["notes", "typo"], on_skip=lambda *_: None))
+
+
+def test_a_file_in_two_paths_of_different_ways_may_change_between_their_walks(index: SearchIndex) -> None:
+    roots = [Root.of("notes"), Root.of("notes/sub", hidden=True)]
+
+    def changing() -> Iterator[Document]:
+        for document in documents_of(roots, on_skip=lambda *_: None):
+            Path("notes/sub/b.txt").write_text("Bake it for an hour at most.")
+            yield document
+
+    assert index.update(changing(), on_skip=lambda *_: None).added == 2
 
 
 @pytest.mark.posix

@@ -82,7 +82,16 @@ def documents_of(
         )
         for ignore, hidden in ways
     ]
-    return chain.from_iterable(walks)
+    return _each_once(chain.from_iterable(walks))
+
+
+def _each_once(documents: Iterable[Document]) -> Iterator[Document]:
+    """Yields the first document of each source: what several walks find may have changed between them."""
+    seen = set()
+    for document in documents:
+        if document.source not in seen:
+            seen.add(document.source)
+            yield document
 
 
 def _is_there(root: Root, on_skip: OnSkip, on_unread: Callable[[str], None] | None) -> bool:
