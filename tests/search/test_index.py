@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import index_killer
@@ -28,6 +30,7 @@ from qsift import (
     Section,
 )
 from qsift.search.ranking import RRF_K
+from qsift.search.table import IndexTable
 from qsift.text.vectors import normalize, quantize
 
 ONE_THREAD = EngineOptions(threads=1)
@@ -52,6 +55,21 @@ ODD_TEXTS = (
     "e\u0301 decomposed",
     "量子计算的基本原理",
 )
+
+
+COMES_AND_GOES = """
+import os, sys
+for n in range(10**9):
+    folder = os.path.join(sys.argv[1], f"old{n % 7}")
+    os.makedirs(folder)
+    for name in "abcdefgh":
+        open(os.path.join(folder, name), "w").close()
+    print(n, flush=True) if n == 0 else None
+    for name in "abcdefgh":
+        os.unlink(os.path.join(folder, name))
+    os.rmdir(folder)
+"""
+"""A program that makes files and folders in a folder and removes them, as what an index is compacted of."""
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +211,37 @@ def test_what_is_in_it_is_listed_and_read_in_order_from_the_index_alone(index: S
     for nothing in ("blank.txt", "gone", "%", ""):
         assert index.passages(nothing) == []
     assert index.passages("notes/x.txt", start=5) == index.passages("notes/x.txt", start=3, stop=1) == []
+
+
+def test_what_is_in_it_is_told_while_another_process_removes_files(index: SearchIndex, tmp_path: Path) -> None:
+    index.add(numbered(3))
+    before = index.info()
+    command = [sys.executable, "-c", COMES_AND_GOES, str(tmp_path / "index" / "passages.lance")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline()
+        try:
+            for _ in range(100):
+                assert index.info().nbytes >= before.nbytes
+        finally:
+            process.kill()
+
+
+def test_a_reader_keeps_what_a_writer_replaces_and_what_nobody_needs_goes(
+    index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qsift.search.table._READERS_NEED", timedelta(seconds=0.5))
+    index.add(numbered(3))
+    time.sleep(1.2)
+    reader = IndexTable.open(index.path, wait=0)
+    assert reader
+    index.update(numbered(3, stamp="2"))
+    assert {stored.stamp for stored in reader.documents().values()} == {"1"}
+    time.sleep(1.2)
+    index.update(numbered(3, stamp="3"))
+    with pytest.raises(SearchIndexError, match="Not found"):
+        reader.documents()
+    reader.refresh()
+    assert {stored.stamp for stored in reader.documents().values()} == {"3"}
 
 
 def test_documents_without_text_are_remembered_and_never_found(index: SearchIndex) -> None:

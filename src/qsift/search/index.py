@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -50,7 +49,7 @@ class IndexInfo:
         incomplete: documents whose indexing was broken off; the next update goes on with them.
         model, quant: what made the vectors.
         width, precision: their width and type.
-        nbytes: size of the folder.
+        nbytes: size of the files in the folder.
         search: "exact", or "IVF_SQ" where an approximate index is used.
     """
 
@@ -295,7 +294,7 @@ class SearchIndex:
             quant=self._settings.quant,
             width=self._settings.width,
             precision=self._settings.precision,
-            nbytes=sum(path.lstat().st_size for path in Path(self.path).rglob("*")),
+            nbytes=_size_of(self.path),
             search="IVF_SQ" if self._table.is_approximate else "exact",
         )
 
@@ -428,3 +427,13 @@ class SearchIndex:
         vectors |= dict(zip(missing, rows, strict=True))
         blank = np.zeros(dim, precision)
         return np.stack([vectors.get(row.passage.text, blank) for row in batch.rows]), len(missing)
+
+
+def _size_of(folder: str) -> int:
+    """Returns the size of the files in a folder; those that a writer removes meanwhile may count or not."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += os.lstat(os.path.join(place, name)).st_size
+    return size
