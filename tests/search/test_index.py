@@ -281,10 +281,23 @@ def test_two_documents_of_one_name_are_refused_and_one_twice_is_not(index: Searc
 
 def test_a_document_larger_than_a_batch_goes_on_where_it_was_broken_off(tmp_path: Path, embedder: Embedder) -> None:
     texts = [f"passage number {i}" for i in range(45)]
+    calls = iter([True])
+
+    def read() -> Iterator[Section]:
+        is_first = next(calls, False)
+        for number, text in enumerate(texts):
+            if is_first and number == 38:
+                raise KeyboardInterrupt
+            yield Section(text)
+
     with SearchIndex.open(tmp_path / "index", embedder, options=IndexOptions(batch=10)) as index:
-        index.add([document("large", *(f"old {text}" for text in texts[:25]), stamp="0"), document("small", "s")])
+        before = [document("large", *(f"old {text}" for text in texts[:25]), stamp="0"), document("small", "s")]
+        index.add(before)
         broken = unreadable("large", *texts[:38])
-        index.add([broken], on_skip=lambda source, reason: None)
+        assert index.add([broken], on_skip=lambda source, reason: None).skipped == 1
+        assert contents(index) == expected(before), "what cannot be read to its end replaces nothing"
+        with pytest.raises(KeyboardInterrupt):
+            index.add([Document("large", "text", "1", 0.0, read)])
         assert index.info().incomplete == 1
         assert contents(index) == expected([document("large", *texts[:30]), document("small", "s")])
         result = index.add([document("large", *texts)])
