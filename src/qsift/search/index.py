@@ -207,6 +207,7 @@ class SearchIndex:
 
         Raises:
             TypeError: ``paths`` is a single path.
+            DocumentError: a path is not there.
             SearchIndexError: another process is writing, or the disk refuses.
         """
         roots = as_roots(paths)
