@@ -146,9 +146,13 @@ def test_what_ignore_files_name_is_not_found_and_leaves_an_index_when_it_is_upda
 
 @pytest.mark.posix
 def test_an_index_is_kept_up_to_date_until_ctrl_c(notes: Path) -> None:
-    qsift(notes, "index", "add", "my.index", "notes")
+    (notes / "alone.txt").write_text("It will be deleted.\n")
+    qsift(notes, "index", "add", "my.index", "notes", "alone.txt")
     (notes / "notes/bread.md").write_text("Rye bread keeps for a week.\n")
-    assert "1 changed, 0 removed, 3 unchanged" in qsift(notes, "index", "update", "my.index").stderr
+    (notes / "alone.txt").unlink()
+    updated = qsift(notes, "index", "update", "my.index").stderr
+    assert "1 changed, 1 removed, 3 unchanged" in updated and "Skipped 'alone.txt': It was deleted" in updated
+    qsift(notes, "index", "remove", "my.index", "alone.txt")
     command = [sys.executable, "-m", "qsift", "index", "watch", "my.index"]
     with subprocess.Popen(command, cwd=notes, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr

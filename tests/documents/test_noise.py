@@ -102,6 +102,18 @@ def test_a_picture_in_a_note_is_taken_out_and_the_lines_stay() -> None:
     assert clean(quoted + PROSE) == "\n" * quoted.count("\n") + PROSE
 
 
+def test_what_is_taken_out_between_quotes_ends_with_its_line_and_takes_no_quote_along() -> None:
+    data = "A1" * 100
+    for blocks, left in (
+        ([f"x,{data}\n", "word,1\n"], "x,\nword,1\n"),
+        ([f"x,{data}", f"{data},y\n"], "x,,y\n"),
+        ([f"x,{data}", data, f"{data}\n", "word,1\n"], "x,\nword,1\n"),
+        ([f'"{data}",{data}\n', f'"\\n{data}"\n'], f'"",\n"\\n{data}"\n'),
+        ([f'"{data[:64]}"\n' * 5], f'"{data[:64]}"\n' * 5),
+    ):
+        assert "".join(without_data(blocks, in_quotes=True)) == left
+
+
 @given(st.lists(st.sampled_from((" word ", "\n", "x1" * 99, "x1" * 100, "x1" * 40 + "\n", "==", '"')), max_size=60))
 def test_no_line_is_lost(pieces: list[str]) -> None:
     text = "".join(pieces)

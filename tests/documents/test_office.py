@@ -105,6 +105,24 @@ def test_word_leaves_out_what_is_deleted_and_reads_boxes_and_notes_once() -> Non
     assert read("docx", data) == [("", 1, "box\n\nA b\nc"), ("section footnotes", 1, "a note")]
 
 
+def test_word_takes_the_style_that_a_paragraph_has_and_not_the_one_before_a_tracked_change() -> None:
+    def paragraph(now: str, before: str, text: str) -> str:
+        style = '<w:pStyle w:val="{}"/>'.format
+        change = f"<w:pPrChange><w:pPr>{before and style(before)}<w:tabs/></w:pPr></w:pPrChange>"
+        return f"<w:p><w:pPr>{now and style(now)}{change}</w:pPr><w:r><w:t>{text}</w:t></w:r></w:p>"
+
+    body = paragraph("H1", "Text", "Tea") + paragraph("", "H1", "Steep it.") + paragraph("Text", "H1", "Drink it.")
+    style = '<w:style w:styleId="H1"><w:name w:val="heading 1"/></w:style>'
+    data = word(
+        f"<w:document {WORD}><w:body>{body}</w:body></w:document>",
+        **{
+            "word___rels__document.xml.rels": relationships(styles="styles.xml"),
+            "word__styles.xml": f"<w:styles {WORD}>{style}</w:styles>",
+        },
+    )
+    assert read("docx", data) == [("section Tea", 1, "# Tea\n\nSteep it.\n\nDrink it.")]
+
+
 def test_opendocument_gives_headings_tables_and_notes_and_leaves_out_tracked_changes() -> None:
     body = (
         "<text:tracked-changes><text:p>gone</text:p></text:tracked-changes><text:p>Before<text:s/>all</text:p>"

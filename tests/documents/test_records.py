@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import random
 import time
 from collections.abc import Callable
 
@@ -47,15 +49,19 @@ def test_rows_have_their_header_and_the_line_where_they_begin(mark: str) -> None
         ("a,2026-01-02\nb,3", [(1, "a; 2026-01-02"), (2, "b; 3")]),
         ("A title\n\nname,age\nAda,36", [(1, "A title"), (3, "name; age"), (4, "name: Ada; age: 36")]),
         ("sep=;\nname;age\nAda;36", [(1, "sep="), (2, "name; age"), (3, "name: Ada; age: 36")]),
+        ('name,age\nA\rda,36\n"B\rob",7', [(1, "name; age"), (2, "name: A da; age: 36"), (3, "name: B ob; age: 7")]),
+        ('name,age\r"Ada",36\r', [(1, "name; age"), (1, "name: Ada; age: 36")]),
+        ("a,b\n1," + "x" * 2**19, [(1, "a; b"), (2, "a: 1; b: " + "x" * 2**19)]),
+        ('a,b\n1,"' + "x" * 2**19, [(1, "a; b"), (2, "a: 1; b: " + "x" * 2**19)]),
     ],
 )
 def test_a_table_without_a_header_or_with_a_title_is_read_too(text: str, lines: list[tuple[int, str]]) -> None:
     assert read("csv", text) == lines
 
 
-@pytest.mark.parametrize("text", ['a,b\n1,"' + "x\n" * 10**6, 'a,b\n1,"' + "x" * 200_000, "a,b\n" + "x," * 10**6])
+@pytest.mark.parametrize("text", ['a,b\n1,"' + "x\n" * 10**6, "a,b\n1,'" + "x" * 2**20, "a,b\n" + "x," * 10**6])
 def test_a_row_without_an_end_names_its_line(text: str) -> None:
-    with pytest.raises(UnreadableError, match="Line 2 begins a row without an end: a quote may be missing there"):
+    with pytest.raises(UnreadableError, match="Line 2 begins a row of more than 1048576 characters: a quote may be"):
         read("csv", text)
 
 
@@ -75,6 +81,38 @@ def test_json_lines_are_read_as_names_and_values_and_what_is_no_json_as_it_stand
         (4, "a; 2"),
         (5, "\ufffd"),
         (6, deep),
+    ]
+
+
+def test_pictures_are_taken_out_of_values_however_they_are_written() -> None:
+    picture = random.Random(0).randbytes(3_000_000)
+    line, wrapped = base64.b64encode(picture).decode(), base64.encodebytes(picture[:9_000]).decode()
+    small = line[:4_000]
+    records = [
+        json.dumps({"id": 1, "image": line, "note": "tea"}),
+        json.dumps({"id": 2, "image": wrapped, "note": f"see data:image/png;base64,{small} there"}),
+        json.dumps({"id": 3, "image": wrapped.replace("\n", "\r\n")}),
+        json.dumps({"id": 4, "image": small}).replace("/", "\\/"),
+        json.dumps({"id": 5, "note": f"\n{small}", "quote": f'"{small}"', "path": f"\\{small}"}),
+        small,
+    ]
+    assert read("jsonl", "\n".join(records)) == [
+        (1, "id: 1; note: tea"),
+        (2, "id: 2; note: see data:image/png;base64, there"),
+        (3, "id: 3"),
+        (4, "id: 4"),
+        (5, 'id: 5; quote: ""; path: \\'),
+    ]
+    table = (
+        f'id,image,note\n1,{line},tea\n2,"{wrapped}",rye\n3,"{small}","""{small}"""\n4,"\n{small}","see\n{wrapped}"\n'
+    )
+    n_lines = wrapped.count("\n")
+    assert read("csv", table) == [
+        (1, "id; image; note"),
+        (2, "id: 1; note: tea"),
+        (3, "id: 2; note: rye"),
+        (4 + n_lines, 'id: 3; note: ""'),
+        (5 + n_lines, "id: 4; note: see"),
     ]
 
 

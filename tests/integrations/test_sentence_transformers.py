@@ -120,3 +120,7 @@ def test_neighbours_pairs_and_groups_are_those_of_its_utilities() -> None:
         groups = community_detection(vectors, threshold=0.7, min_community_size=size)
         known = util.community_detection(vectors, threshold=0.7, min_community_size=size)
         assert sorted(map(sorted, groups)) == sorted(map(sorted, known)) and len(groups) > 1
+    around = random.standard_normal((200, 4)).astype(np.float32)  # in groups that reach into each other
+    groups = community_detection(around, threshold=0.8, min_community_size=3)
+    known = util.community_detection(around, threshold=0.8, min_community_size=3)
+    assert [(group[0], {*group}) for group in groups] == [(group[0], {*group}) for group in known]

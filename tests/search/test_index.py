@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import index_killer
@@ -28,6 +30,7 @@ from qsift import (
     Section,
 )
 from qsift.search.ranking import RRF_K
+from qsift.search.table import IndexTable
 from qsift.text.vectors import normalize, quantize
 
 ONE_THREAD = EngineOptions(threads=1)
@@ -52,6 +55,21 @@ ODD_TEXTS = (
     "e\u0301 decomposed",
     "量子计算的基本原理",
 )
+
+
+COMES_AND_GOES = """
+import os, sys
+for n in range(10**9):
+    folder = os.path.join(sys.argv[1], f"old{n % 7}")
+    os.makedirs(folder)
+    for name in "abcdefgh":
+        open(os.path.join(folder, name), "w").close()
+    print(n, flush=True) if n == 0 else None
+    for name in "abcdefgh":
+        os.unlink(os.path.join(folder, name))
+    os.rmdir(folder)
+"""
+"""A program that makes files and folders in a folder and removes them, as what an index is compacted of."""
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +213,37 @@ def test_what_is_in_it_is_listed_and_read_in_order_from_the_index_alone(index: S
     assert index.passages("notes/x.txt", start=5) == index.passages("notes/x.txt", start=3, stop=1) == []
 
 
+def test_what_is_in_it_is_told_while_another_process_removes_files(index: SearchIndex, tmp_path: Path) -> None:
+    index.add(numbered(3))
+    before = index.info()
+    command = [sys.executable, "-c", COMES_AND_GOES, str(tmp_path / "index" / "passages.lance")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline()
+        try:
+            for _ in range(100):
+                assert index.info().nbytes >= before.nbytes
+        finally:
+            process.kill()
+
+
+def test_a_reader_keeps_what_a_writer_replaces_and_what_nobody_needs_goes(
+    index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qsift.search.table._READERS_NEED", timedelta(seconds=0.5))
+    index.add(numbered(3))
+    time.sleep(1.2)
+    reader = IndexTable.open(index.path, wait=0)
+    assert reader
+    index.update(numbered(3, stamp="2"))
+    assert {stored.stamp for stored in reader.documents().values()} == {"1"}
+    time.sleep(1.2)
+    index.update(numbered(3, stamp="3"))
+    with pytest.raises(SearchIndexError, match="Not found"):
+        reader.documents()
+    reader.refresh()
+    assert {stored.stamp for stored in reader.documents().values()} == {"3"}
+
+
 def test_documents_without_text_are_remembered_and_never_found(index: SearchIndex) -> None:
     reads = []
 
@@ -232,10 +281,23 @@ def test_two_documents_of_one_name_are_refused_and_one_twice_is_not(index: Searc
 
 def test_a_document_larger_than_a_batch_goes_on_where_it_was_broken_off(tmp_path: Path, embedder: Embedder) -> None:
     texts = [f"passage number {i}" for i in range(45)]
+    calls = iter([True])
+
+    def read() -> Iterator[Section]:
+        is_first = next(calls, False)
+        for number, text in enumerate(texts):
+            if is_first and number == 38:
+                raise KeyboardInterrupt
+            yield Section(text)
+
     with SearchIndex.open(tmp_path / "index", embedder, options=IndexOptions(batch=10)) as index:
-        index.add([document("large", *(f"old {text}" for text in texts[:25]), stamp="0"), document("small", "s")])
+        before = [document("large", *(f"old {text}" for text in texts[:25]), stamp="0"), document("small", "s")]
+        index.add(before)
         broken = unreadable("large", *texts[:38])
-        index.add([broken], on_skip=lambda source, reason: None)
+        assert index.add([broken], on_skip=lambda source, reason: None).skipped == 1
+        assert contents(index) == expected(before), "what cannot be read to its end replaces nothing"
+        with pytest.raises(KeyboardInterrupt):
+            index.add([Document("large", "text", "1", 0.0, read)])
         assert index.info().incomplete == 1
         assert contents(index) == expected([document("large", *texts[:30]), document("small", "s")])
         result = index.add([document("large", *texts)])

@@ -70,6 +70,22 @@ def test_groups_are_found_and_no_row_is_in_two() -> None:
     assert sorted(np.concatenate(singles)) == list(range(len(vectors)))
 
 
+@pytest.mark.usefixtures("block")
+def test_the_first_of_a_group_is_its_centre_also_where_groups_reach_into_each_other() -> None:
+    degrees = np.radians([0, -30, 30, 20, 55, 58, 61, 64, 100])
+    vectors = np.stack([np.cos(degrees), np.sin(degrees)], axis=1).astype(np.float32)
+    # Row 2 has the most neighbours and takes row 4, which has as many as those behind it.
+    groups = community_detection(vectors, threshold=np.cos(np.radians(36)), min_community_size=2)
+    near = similarity(vectors, vectors) >= np.cos(np.radians(36)) - 1e-6
+    assert all(near[group[0], group].all() for group in groups)
+    blobs = alike(30, 6, noise=0.8)
+    for threshold in (0.3, 0.5, 0.7):
+        for group in community_detection(blobs, threshold=threshold, min_community_size=2):
+            assert similarity(blobs[group[0]], blobs[group]).min() >= threshold - 1e-5
+    same = np.repeat(vectors, 3, axis=0) * np.linspace(0.1, 7, 27, dtype=np.float32)[:, None]
+    assert all(group[0] == group.min() for group in community_detection(same, threshold=0.999, min_community_size=3))
+
+
 def kept_one_by_one(cosines: np.ndarray, threshold: float) -> list[int]:
     kept: list[int] = []
     result = []

@@ -137,7 +137,7 @@ def _first_stage(paths: Sequence[str], embedder: Any, options: dict[str, Any]) -
     given = [name for name in ("mode", "coarse_dim", "glob", "kinds", "after", "before") if options[name]]
     if given:
         raise click.UsageError(f"{_named(given)}: for --index only.")
-    with _reading(_given(paths, options), options) as (documents, on_progress):
+    with _reading(_given(paths, options), options) as (documents, _, on_progress):
         passages = PassageList.of(documents, embedder, on_skip=_skipping(options), on_progress=on_progress)
     if not passages.passages:
         _tell("There is no text in these paths.", options)
@@ -161,7 +161,7 @@ def add(index: str, paths: tuple[str, ...], **options: Any) -> None:
     """Add files and folders to INDEX, a folder that is made if it is not there."""
     with _opened(index, options, create=True) as opened:
         roots = _roots(opened, paths, options)
-        with _reading(roots, options) as (documents, on_progress):
+        with _reading(roots, options) as (documents, _, on_progress):
             opened.keep(roots)
             changes = opened.add(documents, on_skip=_skipping(options), on_progress=on_progress)
         _tell(_said(changes), options)
@@ -179,10 +179,12 @@ def update(index: str, paths: tuple[str, ...], **options: Any) -> None:
     with _opened(index, options, create=False) as opened:
         roots = _roots(opened, paths, options)
         within = [root.source for root in roots]
-        with _reading(roots, options) as (documents, on_progress):
+        with _reading(roots, options) as (documents, unread, on_progress):
             if paths:
                 opened.keep(roots)
-            changes = opened.update(documents, within=within, on_skip=_skipping(options), on_progress=on_progress)
+            changes = opened.update(
+                documents, within=within, unread=unread, on_skip=_skipping(options), on_progress=on_progress
+            )
         _tell(_said(changes), options)
 
 
@@ -211,7 +213,10 @@ def watch(index: str, paths: tuple[str, ...], **options: Any) -> None:
 @click.argument("sources", nargs=-1, required=True, metavar="PATH…")
 @stderr_options
 def remove(index: str, sources: tuple[str, ...], **options: Any) -> None:
-    """Remove documents from INDEX by their names, or those of the folders that they are in."""
+    """Remove documents from INDEX by their names, or those of the folders that they are in.
+
+    An INDEX that was made of such a path forgets it.
+    """
     with SearchIndex.open(index, None) as opened:
         _tell(f"{opened.remove([source_name(source) for source in sources])} documents removed.", options)
 
@@ -254,11 +259,14 @@ def _roots(opened: SearchIndex, paths: Sequence[str], options: dict[str, Any]) -
 
 
 @contextmanager
-def _reading(roots: Sequence[Root], options: dict[str, Any]) -> Iterator[tuple[Iterable[Document], OnProgress]]:
-    """Gives the documents of roots, and what draws a bar of their passages when it is told of them."""
+def _reading(
+    roots: Sequence[Root], options: dict[str, Any]
+) -> Iterator[tuple[Iterable[Document], list[str], OnProgress]]:
+    """Gives the documents of roots, what was unread, and what draws a bar of passages when it is told of them."""
     from tqdm import tqdm
 
-    documents = list(documents_of(roots, on_skip=_skipping(options)))
+    unread: list[str] = []
+    documents = list(documents_of(roots, on_skip=_skipping(options), on_unread=unread.append))
     n_read = 0
     with tqdm(unit=" passages", dynamic_ncols=True, disable=not shows_progress(options)) as bar:
 
@@ -274,7 +282,7 @@ def _reading(roots: Sequence[Root], options: dict[str, Any]) -> Iterator[tuple[I
             bar.total = round(cut * len(documents) / n_read)
             bar.update(done - bar.n)
 
-        yield read(), on_progress
+        yield read(), unread, on_progress
 
 
 def _skipping(options: dict[str, Any]) -> OnSkip:
@@ -302,7 +310,8 @@ def _tell_of_others(counts: Counter[str], options: dict[str, Any]) -> None:
 
 def _said(changes: IndexChanges, *, zeros: bool = True) -> str:
     counts = asdict(changes).items()
-    return ", ".join(f"{count} {name}" for name, count in counts if count or zeros) + " (passages)."
+    said = ", ".join(f"{count} {name}" for name, count in counts if count or zeros) + " (passages)."
+    return f"{said} The index keeps what it has of those that could not be read." if changes.skipped else said
 
 
 def _tell(line: str, options: dict[str, Any]) -> None:

@@ -99,19 +99,16 @@ class Job:
     def _write(self) -> IndexChanges:
         shelf = self.shelf
         roots = shelf.index.roots() if self.added is None else [Root.of(self.added)]
-        there = [root for root in roots if os.path.exists(root.path)] or roots
-        for root in roots:
-            if root not in there:
-                self._on_skip(root.source, "It is not there now. What the index has of it stays.")
-        documents = []
-        for document in documents_of(there, on_skip=self._on_skip):
+        documents, unread = list[Document](), list[str]()
+        for document in documents_of(roots, on_skip=self._on_skip, on_unread=unread.append):
             self._check()
             documents.append(document)
             self.found = len(documents)
         with SearchIndex.open(shelf.index.path, self._embedder, create=False, options=shelf.index.options) as index:
             reading = self._reading(documents)
             if self.added is None:
-                return index.update(reading, within=[root.source for root in there], on_skip=self._on_skip)
+                within = [root.source for root in roots]
+                return index.update(reading, within=within, unread=unread, on_skip=self._on_skip)
             if shelf.roots:
                 index.keep(roots)
                 shelf.roots = index.roots()

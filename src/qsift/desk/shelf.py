@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from qsift.documents import find_documents, source_name
+from qsift.documents import source_name
 from qsift.embedder import Embedder
 from qsift.engine import cache_folder
 from qsift.errors import SearchIndexError
@@ -72,10 +72,10 @@ class Shelf:
         if SearchIndex.is_there(path):
             index = SearchIndex.open(path, embedder, create=False, options=OPTIONS)
             return cls(name, index, _roots_of(index))
-        find_documents([whole], on_skip=lambda _source, _reason: None)  # says what is wrong with the path
+        root = Root.of(whole)
         index = SearchIndex.open(_kept_at(whole, embedder), embedder, options=OPTIONS)
         if not (roots := _roots_of(index)):
-            index.keep(roots := [Root.of(whole)])
+            index.keep(roots := [root])
         return cls(name, index, roots)
 
     def contents(self, *, is_changing: bool = False) -> Contents:
@@ -104,7 +104,7 @@ class Shelf:
     def shown(self, source: str) -> str:
         """Returns a document's name as it stands in its folder."""
         for root in self.roots:
-            folder = source_name(os.path.dirname(root.path) if os.path.isfile(root.path) else root.path).rstrip("/")
+            folder = source_name(root.path if root.is_folder else os.path.dirname(root.path)).rstrip("/")
             if source.startswith(f"{folder}/"):
                 return source[len(folder) + 1 :]
         return source

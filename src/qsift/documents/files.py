@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
@@ -56,6 +56,7 @@ def find_documents(
     paths: Iterable[str | os.PathLike[str]],
     *,
     on_skip: OnSkip,
+    on_unread: Callable[[str], None] | None = None,
     ignore: bool = True,
     hidden: bool = False,
     among: Iterable[str] | None = None,
@@ -74,6 +75,8 @@ def find_documents(
         on_skip: called with the name and the reason for each file or folder that cannot be read, is no text or is
             generated. What only reading tells, such as a damaged PDF or a long line, is a DocumentError of
             `Document.read`.
+        on_unread: is told the name of each file or folder that is there and could only not be read, also where on_skip
+            is not told of every one: for `SearchIndex.update`, which keeps what it has of them.
         ignore: False takes all but hidden files and indices.
         hidden: whether to take hidden files and folders.
         among: sources and folders, as `source_name` gives them; only what is one of them or in one is found, and no
@@ -89,7 +92,7 @@ def find_documents(
     given = [os.fspath(path) for path in paths]
     for path in given:
         _check_given(path)
-    return _Walk(on_skip, ignore=ignore, hidden=hidden, among=among).documents(given)
+    return _Walk(on_skip, on_unread or (lambda name: None), ignore=ignore, hidden=hidden, among=among).documents(given)
 
 
 def source_name(path: str) -> str:
@@ -136,8 +139,17 @@ class _Place:
 class _Walk:
     """A walk through files and folders."""
 
-    def __init__(self, on_skip: OnSkip, *, ignore: bool, hidden: bool, among: Iterable[str] | None) -> None:
+    def __init__(
+        self,
+        on_skip: OnSkip,
+        on_unread: Callable[[str], None],
+        *,
+        ignore: bool,
+        hidden: bool,
+        among: Iterable[str] | None,
+    ) -> None:
         self._on_skip = on_skip
+        self._on_unread = on_unread
         self._ignore = ignore
         self._hidden = hidden
         self._among = None if among is None else {name.rstrip("/") or name[:1] for name in among}
@@ -171,9 +183,12 @@ class _Walk:
                     self._on_skip(name, _SPECIAL)
             except OSError as error:
                 self._on_skip(name, _reason(error, path))
+                if not isinstance(error, FileNotFoundError) or os.path.islink(path):
+                    self._on_unread(name)
             except NotTextError as error:
                 self._on_skip(name, str(error))
             except MissingExtraError as error:
+                self._on_unread(name)
                 if error.extra not in missing:
                     missing.add(error.extra)
                     self._on_skip(name, f"{error} Others like it are not named.")
@@ -213,7 +228,7 @@ class _Walk:
 
     def _is_meant(self, name: str) -> bool:
         meant = self._among or set()
-        return name in meant or any(name[:end] in meant for end in range(len(name)) if name[end] == "/")
+        return name in meant or any((name[:end] or "/") in meant for end in range(len(name)) if name[end] == "/")
 
     def _leads_to(self, name: str) -> bool:
         return name in self._ways or self._is_meant(name)

@@ -35,11 +35,13 @@ _MIN_LEFT = 100
 _BASE64 = r"[A-Za-z0-9+/]"
 _LINE_OF_DATA = rf"[ \t>|\"',]*{_BASE64}{{60,}}={{0,2}}(?:[\"',\\ \t][\"',\\+ \t]*)?\n"
 _LAST_LINE = rf"(?:(?=[^\n]*[0-9=])[ \t>|\"',]*(?:{_BASE64}{{4}})*{_BASE64}{{2,4}}={{0,2}}[\"', \t]*$)?"
-_DATA = re.compile(
-    # One line, also of the URL-safe alphabet, or three and more of equal kind with a shorter last one.
-    r"(?<![\w+/=-])[A-Za-z0-9+/_-]{200,}={0,2}" + rf"|^(?:{_LINE_OF_DATA}){{3,}}{_LAST_LINE}",
-    re.MULTILINE,
-)
+# One line, also of the URL-safe alphabet, or three and more of equal kind with a shorter last one.
+_RUN = r"(?<![\w+/=-])[A-Za-z0-9+/_-]{200,}={0,2}"
+_DATA = re.compile(rf"{_RUN}|^(?:{_LINE_OF_DATA}){{3,}}{_LAST_LINE}", re.MULTILINE)
+_MIN_DATA = 180
+"""Fewer characters are none of both."""
+_IN_QUOTES = re.compile(rf"(?<!\\){_RUN}")
+"""What can be taken out between quotes, and neither a quote nor an escape with it."""
 # How it goes on in the next block.
 _REST_OF_LINE = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 _REST_OF_LINES = re.compile(rf"(?:(?:{_LINE_OF_DATA})+{_LAST_LINE})?", re.MULTILINE)
@@ -51,8 +53,15 @@ def format_of(head: bytes) -> str | None:
     return next((name for start, name in _HEADS.items() if head.startswith(start)), None)
 
 
-def without_data(blocks: Iterable[str]) -> Iterator[str]:
-    """Yields the blocks of a text less what is binary data in base64, such as pictures in Markdown; lines stay."""
+def without_data(blocks: Iterable[str], *, in_quotes: bool = False) -> Iterator[str]:
+    """Yields the blocks of a text less what is binary data in base64, such as pictures in Markdown; lines stay.
+
+    Args:
+        blocks: as they are read.
+        in_quotes: whether they are a table or records, which are to be read as such; `value_without_data` takes out the
+            rest when they are.
+    """
+    data = _IN_QUOTES if in_quotes else _DATA
     rest: re.Pattern[str] | None = None
     for block in blocks:
         begun = rest.match(block) if rest else None
@@ -66,11 +75,16 @@ def without_data(blocks: Iterable[str]) -> Iterator[str]:
             end = match.end()
             return _lines_of(match)
 
-        yield _DATA.sub(cut, text)
-        if not (begun and not text.strip("\n")):  # else the whole block was data
-            rest = None
-            if end and end >= len(text.removesuffix("\n")):
-                rest = _REST_OF_LINES if text.endswith("\n") else _REST_OF_LINE
+        yield data.sub(cut, text)
+        rest = None
+        # Data is the whole block, or what it ends with.
+        if (begun and not text.strip("\n")) or (end and end >= len(text.removesuffix("\n"))):
+            rest = _REST_OF_LINE if not text.endswith("\n") else None if in_quotes else _REST_OF_LINES
+
+
+def value_without_data(value: str) -> str:
+    """Returns a value of a table or a record less what is binary data in base64."""
+    return value if len(value) < _MIN_DATA else "".join(without_data([value.replace("\r\n", "\n")]))
 
 
 def check_noise(blocks: Iterable[str], *, long_lines: bool) -> None:

@@ -8,6 +8,7 @@ on behind them. This file knows neither LanceDB nor a model.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -99,6 +100,9 @@ class Batches:
                     if len(pending) >= self.size:
                         # Whole documents, unless this one fills a batch alone.
                         cut = start or len(pending)
+                        if not start and pending[0].passage.part == 0 and document.source in self.stored:
+                            # Its old rows go with its first new ones, so it must be readable to its end.
+                            deque(self.splitter.split(document), maxlen=0)
                         yield self._batch(pending[:cut])
                         pending, start = pending[cut:], 0
                     pending.append(row)

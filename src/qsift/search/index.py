@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -50,7 +49,7 @@ class IndexInfo:
         incomplete: documents whose indexing was broken off; the next update goes on with them.
         model, quant: what made the vectors.
         width, precision: their width and type.
-        nbytes: size of the folder.
+        nbytes: size of the files in the folder.
         search: "exact", or "IVF_SQ" where an approximate index is used.
     """
 
@@ -68,7 +67,10 @@ class IndexInfo:
 
 @dataclass(frozen=True)
 class IndexChanges:
-    """What an update did: documents by what became of them, and how many passages were embedded."""
+    """What an update did: documents by what became of them, and how many passages were embedded.
+
+    Those that were skipped could not be read; the index keeps what it has of them.
+    """
 
     added: int = 0
     changed: int = 0
@@ -160,13 +162,14 @@ class SearchIndex:
         on_progress: OnProgress | None = None,
     ) -> IndexChanges:
         """Indexes documents that are new or changed; arguments, result and errors as `update`."""
-        return self._write(documents, inside(()), on_skip, on_batch, on_progress)
+        return self._write(documents, inside(()), (), on_skip, on_batch, on_progress)
 
     def update(
         self,
         documents: Iterable[Document],
         *,
         within: Iterable[str] | None = None,
+        unread: Iterable[str] = (),
         on_skip: OnSkip | None = None,
         on_batch: OnBatch | None = None,
         on_progress: OnProgress | None = None,
@@ -180,6 +183,8 @@ class SearchIndex:
             documents: any number of them, read one at a time; each needs a source of its own.
             within: sources and folders outside of which nothing is removed; None removes whatever is
                 not among ``documents``.
+            unread: sources and folders that could not be read, as `find_documents` tells them; nothing of them is
+                removed. Looked at behind the last document.
             on_skip: is told source and reason of a document that cannot be read, which keeps what the
                 index has of it; None raises its DocumentError.
             on_batch: is told the passages of each batch once they are safe.
@@ -192,7 +197,7 @@ class SearchIndex:
                 opened without an embedder.
             EngineError: from the engine.
         """
-        return self._write(documents, inside(within), on_skip, on_batch, on_progress)
+        return self._write(documents, inside(within), unread, on_skip, on_batch, on_progress)
 
     def keep(self, paths: Iterable[Root | str | os.PathLike[str]]) -> None:
         """Keeps in the index what it is made of, for `roots`; a path that is kept is replaced.
@@ -202,6 +207,7 @@ class SearchIndex:
 
         Raises:
             TypeError: ``paths`` is a single path.
+            DocumentError: a path is not there.
             SearchIndexError: another process is writing, or the disk refuses.
         """
         roots = as_roots(paths)
@@ -226,6 +232,7 @@ class SearchIndex:
 
         The first update looks at all files, the others at what changed, half a second after the last change or five
         after the first. Between them nothing is held: others search and write, and what happens meanwhile counts later.
+        A folder among the paths that goes keeps what the index has of it, and is looked at again when it comes back.
 
         Args:
             paths: files and folders; a `Root` says how it is walked, too.
@@ -234,21 +241,24 @@ class SearchIndex:
         Raises:
             TypeError: ``paths`` is a single path.
             MissingExtraError: watchfiles is not installed.
-            DocumentError: a path is not there or goes, or cannot be watched.
+            DocumentError: a path is not there or cannot be watched.
             SearchIndexError, EngineError: as `update`. With `IndexOptions.wait` below 0 another writer is waited for.
         """
         roots = as_roots(paths)
-        with closing(changes_of(roots, but=self.path)) as told:
-            next(told)
-            documents = documents_of(roots, on_skip=on_skip)
-            yield self.update(documents, within=[root.source for root in roots], on_skip=on_skip)
-            for changes in told:
-                found = list(documents_of(changes.roots, on_skip=on_skip, among=changes.names))
-                # Else it was something that is left out.
-                if found or changes.gone:
-                    done = self.update(found, within=changes.names, on_skip=on_skip)
-                    if done != IndexChanges(unchanged=done.unchanged):
-                        yield done
+        is_first = True
+        while True:
+            with closing(changes_of(roots, but=self.path)) as told:
+                for changes in told:
+                    unread: list[str] = []
+                    found = list(
+                        documents_of(changes.roots, on_skip=on_skip, on_unread=unread.append, among=changes.names)
+                    )
+                    # Else it was something that is left out.
+                    if is_first or found or self._has_any_of(changes.names):
+                        done = self.update(found, within=changes.names, unread=unread, on_skip=on_skip)
+                        if is_first or done != IndexChanges(unchanged=done.unchanged):
+                            yield done
+                        is_first = False
 
     def remove(self, sources: Iterable[str]) -> int:
         """Removes documents by their sources or the folders they are in; returns how many there were.
@@ -285,7 +295,7 @@ class SearchIndex:
             quant=self._settings.quant,
             width=self._settings.width,
             precision=self._settings.precision,
-            nbytes=sum(path.lstat().st_size for path in Path(self.path).rglob("*")),
+            nbytes=_size_of(self.path),
             search="IVF_SQ" if self._table.is_approximate else "exact",
         )
 
@@ -364,6 +374,7 @@ class SearchIndex:
         self,
         documents: Iterable[Document],
         may_go: Callable[[str], bool],
+        unread: Iterable[str],
         on_skip: OnSkip | None,
         on_batch: OnBatch | None,
         on_progress: OnProgress | None,
@@ -385,14 +396,21 @@ class SearchIndex:
                 done += len(passages)
                 if on_batch:
                     on_batch(passages)
-            gone = [source for source in stored if source not in batches.seen and may_go(source)]
+            missing = [source for source in stored if source not in batches.seen and may_go(source)]
+            is_unread = inside(unread)
+            gone = [source for source in missing if not is_unread(source)]
             self._table.delete(gone)
             if batches.written or gone or not self._table.is_optimized():
                 self._table.optimize(self.options.exact_rows)
         added = len(batches.written - stored.keys())
         changed = len(batches.written) - added
         unchanged = len(batches.seen) - len(batches.written | set(batches.skipped))
-        return IndexChanges(added, changed, len(gone), unchanged, len(batches.skipped), embedded)
+        skipped = len(batches.skipped) + len(missing) - len(gone)
+        return IndexChanges(added, changed, len(gone), unchanged, skipped, embedded)
+
+    def _has_any_of(self, names: Iterable[str]) -> bool:
+        self._table.refresh()
+        return any(map(inside(names), self._table.documents()))
 
     def _vectors(
         self, embedder: Embedder, batch: Batch, n_replaced: int, count: Callable[[int], None] | None
@@ -410,3 +428,13 @@ class SearchIndex:
         vectors |= dict(zip(missing, rows, strict=True))
         blank = np.zeros(dim, precision)
         return np.stack([vectors.get(row.passage.text, blank) for row in batch.rows]), len(missing)
+
+
+def _size_of(folder: str) -> int:
+    """Returns the size of the files in a folder; those that a writer removes meanwhile may count or not."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += os.lstat(os.path.join(place, name)).st_size
+    return size

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,8 @@ _RUST_LINE = re.compile(r",? /\S+\.rs:\d+:\d+")
 _MAX_NAMES = 1000
 """Sources that one condition names."""
 _READERS_NEED = timedelta(minutes=1)
-"""Age from which replaced files go; a search reads the newest version and is done long before."""
+"""What was replaced so long ago goes; a reader goes to the newest version and is done long before."""
+_ALWAYS = timedelta(days=36_500)
 
 
 @dataclass(frozen=True)
@@ -210,8 +211,15 @@ class IndexTable:
         with _translated(self.path):
             if n_rows > exact_rows and self.is_float:
                 self._train(n_rows)
-            # Only we write, so a file that no version names was left by a writer that died.
-            self._table.optimize(cleanup_older_than=_READERS_NEED, delete_unverified=True)
+            self._table.optimize(cleanup_older_than=_ALWAYS)
+            # LanceDB goes by when a version was made. One that was the newest for a day was replaced only now, and
+            # readers are on it; so what goes are those before the one that was the newest when a reader has begun.
+            now = datetime.now()
+            made = [version["timestamp"] for version in self._table.list_versions()]
+            if before := [time for time in made if now - time >= _READERS_NEED]:
+                # Only we write, so a file that no version names was left by a writer that died.
+                older_than = now - max(before) + timedelta(seconds=1)
+                self._table.optimize(cleanup_older_than=older_than, delete_unverified=True)
 
     def _train(self, n_rows: int) -> None:
         """Makes the approximate index, again where the table has outgrown its cells; its name says on how many rows."""

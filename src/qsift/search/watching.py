@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,19 +23,18 @@ class Changes:
     Attributes:
         roots: in which.
         names: the sources, and folders of sources, that may be others now.
-        gone: whether a file or folder went.
     """
 
     roots: list[Root]
     names: list[str]
-    gone: bool
 
 
 def changes_of(roots: Sequence[Root], *, but: str) -> Generator[Changes, None, None]:
-    """Yields what changed since the last time; first, at once, that nothing has, because from there on nothing is lost.
+    """Yields what changed since the last time; first, at once, that all did, because from there on nothing is lost.
 
-    What lies in a folder whose ignore file changed has changed. Roots that are files are looked at every two seconds:
-    editors put a new file in the place of the old one, and the system would go on watching that one.
+    Ends when a root that is a folder goes, comes back or is another one: it would no longer be watched. What lies
+    in a folder whose ignore file changed has changed. Roots that are files are looked at every two seconds: editors put
+    a new file in the place of the old one, and the system would go on watching that one.
 
     Args:
         roots: what is watched.
@@ -48,8 +48,8 @@ def changes_of(roots: Sequence[Root], *, but: str) -> Generator[Changes, None, N
         from watchfiles import watch
     except ImportError as error:
         raise MissingExtraError("Watching files", "watchfiles", "index") from error
-    files = {root: _stamp(root) for root in roots if not os.path.isdir(root.place)}
-    folders = [root for root in roots if root not in files]
+    folders = {root: identity for root in roots if (identity := _folder(root))}
+    files = {root: _stamp(root) for root in roots if root not in folders}
     but = os.path.realpath(but)
     told = watch(
         *(root.place for root in folders),
@@ -63,8 +63,10 @@ def changes_of(roots: Sequence[Root], *, but: str) -> Generator[Changes, None, N
     with closing(told):
         try:
             next(told)
-            yield Changes([], [], gone=False)
+            yield Changes(list(roots), [root.source for root in roots])
             for changes in told:
+                if any(_folder(root) != folders.get(root) for root in roots):
+                    return
                 paths = {_what_changed(path) for _, path in changes}
                 names = {root: [_name(root, path) for path in paths if _is_in(path, root.place)] for root in folders}
                 for root, known in files.items():
@@ -72,8 +74,7 @@ def changes_of(roots: Sequence[Root], *, but: str) -> Generator[Changes, None, N
                     if (now := _stamp(root)) and now != known:
                         files[root], names[root] = now, [root.source]
                 if changed := [root for root in names if names[root]]:
-                    gone = not all(map(os.path.lexists, paths))
-                    yield Changes(changed, [name for root in changed for name in names[root]], gone)
+                    yield Changes(changed, [name for root in changed for name in names[root]])
         except (OSError, RuntimeError) as error:
             places = ", ".join(root.path for root in folders)
             raise DocumentError(places, f"The system cannot watch it: {error}.") from error
@@ -92,6 +93,15 @@ def _name(root: Root, path: str) -> str:
     if path == root.place:
         return root.source
     return source_name(os.path.join(root.path, os.path.relpath(path, root.place)))
+
+
+def _folder(root: Root) -> tuple[int, int] | None:
+    """Returns which folder a root is now; None where it is none."""
+    try:
+        status = os.stat(root.place)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
 
 
 def _stamp(root: Root) -> tuple[int, int] | None:

@@ -131,8 +131,9 @@ def community_detection(
 ) -> list[NDArray[np.int64]]:
     """Returns groups of rows that are alike, the largest first; no row is in two.
 
-    A group is a row with all rows of at least ``threshold`` to it that no group before took; rows with many such
-    neighbours come first. It need not hold that every two of a group are alike.
+    A group is a row, its centre, with all rows of at least ``threshold`` to it that no group before took; rows with
+    many such neighbours come first. It need not hold that every two of a group are alike. A row that a group took is
+    the centre of no other, as in sentence-transformers 6.2; older ones make such groups, whose first row is another.
 
     Args:
         embeddings: (n, dim) vectors, in float or as `quantize` returned them.
@@ -141,7 +142,7 @@ def community_detection(
         precision: as `similarity`.
 
     Returns:
-        For each group the (size,) int64 numbers of its rows, the nearest to its centre first.
+        For each group the (size,) int64 numbers of its rows, its centre first, then the nearest to it.
 
     Raises:
         ValueError: NaN or Inf, whole numbers without ``precision``, a number out of range.
@@ -158,7 +159,11 @@ def community_detection(
     is_free = np.ones(len(vectors), bool)
     groups = []
     for start, stop in _slices(len(centres), len(vectors)):
-        for row in _cosines(vectors[centres[start:stop]], vectors):
+        block = centres[start:stop]
+        for centre, row in zip(block, _cosines(vectors[block], vectors), strict=True):
+            if not is_free[centre]:
+                continue
+            row[centre] = np.inf  # before what rounding puts nearer, and what is the same
             members = np.flatnonzero((row >= threshold) & is_free)
             if len(members) >= min_community_size:
                 is_free[members] = False

@@ -1,4 +1,8 @@
-"""Tables and records in plain text to sections: .csv and .tsv, and JSON lines. Lines are those of the file."""
+"""Tables and records in plain text to sections: .csv and .tsv, and JSON lines. Lines are those of the file.
+
+Data in base64 is taken out before they are taken apart, so that a picture makes no line too long, and out of each
+value.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ from typing import Any, BinaryIO
 
 from .numbered import Line, sections
 from .rows import MAX_NAME, rows_to_lines
-from .text import read_lines
+from .text import read_blocks, read_lines
 from qsift.documents.document import Section, UnreadableError
+from qsift.documents.noise import value_without_data, without_data
 
 _DELIMITERS = "\t;|,"
 _MAX_ROW_CHARS = 1 << 20
@@ -20,41 +25,41 @@ _MAX_ROW_CHARS = 1 << 20
 def read_csv(file: BinaryIO) -> Iterator[Section]:
     """Yields the rows of a table, each cell after the name of its column; cells may be quoted as in RFC 4180.
 
-    What parts them is the tab, semicolon, bar or comma that is most frequent in the first line with any.
+    What parts them is the tab, semicolon, bar or comma that is most frequent in the first line with any. A lone "\\r"
+    is a space, unless all lines of a file end so.
 
     Args:
         file: open at its start; must be seekable.
 
     Raises:
-        UnreadableError: no text, or a quote that nothing closes.
+        UnreadableError: no text, or a row of more than 2**20 characters, as of a quote that nothing closes.
     """
     return sections(rows_to_lines(_rows(file)))
 
 
 def _rows(file: BinaryIO) -> Iterator[tuple[int, dict[int, str]]]:
-    lines = read_lines(file)
+    lines = _lines(file)
     first = list(islice(lines, 10))
+    if len(first) == 1:
+        first = [(1, line) for line in first[0][1].split("\r")]
     sample = next((line for _, line in first if any(mark in line for mark in _DELIMITERS)), "")
-    row, last, size = 1, 0, 0
-
-    def too_long() -> UnreadableError:
-        return UnreadableError(f"Line {row} begins a row without an end: a quote may be missing there.")
+    row = size = 0
 
     def counted() -> Iterator[str]:
-        nonlocal last, size
+        nonlocal row, size
         for number, line in chain(first, lines):
-            size += len(line)
-            if number == last or size > _MAX_ROW_CHARS:
-                raise too_long()
-            last = number
-            yield line + "\n"
+            row = row or number
+            size += len(line) + 1
+            if size > _MAX_ROW_CHARS:
+                reason = f"Line {row} begins a row of more than {_MAX_ROW_CHARS} characters"
+                raise UnreadableError(f"{reason}: a quote may be missing there.")
+            yield line.replace("\r", " ") + "\n"
 
-    try:
-        for cells in csv.reader(counted(), delimiter=max(_DELIMITERS, key=sample.count)):
-            yield row, dict(enumerate(cells))
-            row, size = last + 1, 0
-    except csv.Error as error:
-        raise too_long() from error
+    # It is one for all readers of a process; ours have a limit of their own, on rows.
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_ROW_CHARS))
+    for cells in csv.reader(counted(), delimiter=max(_DELIMITERS, key=sample.count)):
+        yield row, dict(enumerate(map(value_without_data, cells)))
+        row = size = 0
 
 
 def read_jsonl(file: BinaryIO) -> Iterator[Section]:
@@ -68,7 +73,11 @@ def read_jsonl(file: BinaryIO) -> Iterator[Section]:
     Raises:
         UnreadableError: no text.
     """
-    return sections(Line(_record(line), number) for number, line in read_lines(file))
+    return sections(Line(_record(line), number) for number, line in _lines(file))
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, str]]:
+    return read_lines(without_data(read_blocks(file), in_quotes=True))
 
 
 def _record(line: str) -> str:
@@ -85,5 +94,8 @@ def _fields(value: Any, name: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         for item in value:
             yield from _fields(item, name)
-    elif value is not None and value != "":
-        yield name, " ".join(value.split()) if isinstance(value, str) else json.dumps(value)
+    elif isinstance(value, str):
+        if text := " ".join(value_without_data(value).split()):
+            yield name, text
+    elif value is not None:
+        yield name, json.dumps(value)

@@ -67,7 +67,8 @@ def _markup(levels: dict[str, int]) -> Markup:
         row="tr",
         cell="tc",
         marks={"tab": " ", "br": "\n", "cr": "\n", "noBreakHyphen": "-"},
-        # Tabs in the settings of a paragraph are no text; a fallback is what its choice says.
-        skipped=frozenset({"tabs", "moveFrom", "Fallback"}),
+        # Tabs in the settings of a paragraph are no text, and its settings before a tracked change are over; a fallback
+        # is what its choice says.
+        skipped=frozenset({"tabs", "pPrChange", "moveFrom", "Fallback"}),
         level=level,
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from .numbered import Line, sections
-from .text import read_lines
+from .text import read_blocks, read_lines
 from qsift.documents.document import Section
 
 _TIMES = re.compile(r"\s*[\d:]+[.,]\d+\s+-->\s+[\d:]+[.,]\d+")
@@ -28,7 +28,7 @@ def read_srt(file: BinaryIO) -> Iterator[Section]:
 
 def _lines(file: BinaryIO) -> Iterator[Line]:
     number, held = 0, ""
-    for number, line in read_lines(file):
+    for number, line in read_lines(read_blocks(file)):
         if _TIMES.match(line):
             held = ""  # the cue's own number or name
         else:

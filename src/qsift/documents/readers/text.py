@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from qsift.documents.document import UnreadableError
@@ -71,13 +71,10 @@ def read_blocks(file: BinaryIO) -> Iterator[str]:
         yield rest
 
 
-def read_lines(file: BinaryIO) -> Iterator[tuple[int, str]]:
-    """Yields the number and the text of each line of a file; one of more than 2**20 characters comes in pieces.
-
-    Args, errors: as `read_blocks`.
-    """
+def read_lines(blocks: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yields the number and the text of each line of blocks; one of more than 2**20 characters comes in pieces."""
     number, rest = 1, ""
-    for block in read_blocks(file):
+    for block in blocks:
         *lines, rest = (rest + block).split("\n")
         for line in lines:
             yield number, line
