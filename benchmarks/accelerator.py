@@ -124,7 +124,7 @@ def main() -> None:
     options.trial |= bool(held) or options.neighbour
     run = Throughput(options)
     found = accelerator.load()
-    print(f"{machine_line()}\n{found.kernels}, oneDNN {found.onednn} {found.instruction_set}; {run.threads} threads")
+    print(f"{machine_line()}\n{found.kernels}, oneDNN {found.open_onednn()}; {run.threads} threads")
     if options.trial:
         print(f"Nothing is recorded. Held: {held or 'to nothing'}.")
     measured: list[Row] = []

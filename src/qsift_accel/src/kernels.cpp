@@ -22,11 +22,12 @@ struct Level {
 const Level & level() {
     static const bool has_512 = QSIFT_HAS("avx512f") && QSIFT_HAS("avx512bw") && QSIFT_HAS("avx512dq") && QSIFT_HAS("avx512vl");
     static const char * const named = std::getenv("QSIFT_ACCEL_ISA");
-    static const bool has_amx = !named && has_512 && QSIFT_HAS("avx512bf16") && QSIFT_HAS("amx-bf16") && amx_bf16::is_allowed();
-    static const auto attend_bf16 = has_amx ? amx_bf16::attend : nullptr;
+    static const bool has_vnni = has_512 && QSIFT_HAS("avx512vnni"), has_bf16 = has_vnni && QSIFT_HAS("avx512bf16");
     static const Level levels[] = {
         // The best first.
-        {"AVX512_VNNI", has_512 && QSIFT_HAS("avx512vnni"), {QSIFT_TABLE(avx512), attend_bf16, QSIFT_VNNI_TABLE(avx512_vnni)}},
+        {"AMX", has_bf16 && QSIFT_HAS("amx-bf16") && amx_bf16::is_allowed(), {QSIFT_TABLE(avx512), amx_bf16::attend, QSIFT_VNNI_TABLE(avx512_vnni)}},
+        {"AVX512_BF16", has_bf16, {QSIFT_TABLE(avx512), nullptr, QSIFT_VNNI_TABLE(avx512_vnni)}},
+        {"AVX512_VNNI", has_vnni, {QSIFT_TABLE(avx512), nullptr, QSIFT_VNNI_TABLE(avx512_vnni)}},
         {"AVX2_VNNI", QSIFT_HAS("avxvnni"), {QSIFT_TABLE(avx2), nullptr, QSIFT_VNNI_TABLE(avx2_vnni)}},
         {"AVX512", has_512, {QSIFT_TABLE(avx512), nullptr, nullptr, nullptr}},
         {"AVX2", true, {QSIFT_TABLE(avx2), nullptr, nullptr, nullptr}},
