@@ -68,7 +68,7 @@ class Acceleration:
         kernels: the best of the CPU's instruction sets, such as "AVX512_VNNI"; None where it is not loaded.
         onednn: oneDNN's version; None where it is missing, or as above.
         reason: why it is not loaded, or what the self-check said.
-        onednn_problem: why oneDNN, which the CPU would gain from, cannot be used; None where it can, or gains nothing.
+        onednn_problem: why oneDNN cannot be used, where bf16 would gain or int8 is asked for; None elsewhere.
     """
 
     default: Mode | None
@@ -204,11 +204,11 @@ def _acceleration(*, again: bool) -> Acceleration:
     except Declined as reason:
         return Acceleration(None, (), None, None, str(reason))
     onednn = problem = None
+    mode = accelerator_mode(EngineOptions())
     try:
         onednn = found.open_onednn()
     except EngineError as error:
-        problem = str(error) if "bf16" in found.modes else None
-    mode = accelerator_mode(EngineOptions())
+        problem = str(error) if "bf16" in found.modes or mode == "int8" else None
     return Acceleration(mode, found.usable_modes(), found.kernels, onednn, check.reason, problem)
 
 

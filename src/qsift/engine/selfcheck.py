@@ -180,7 +180,8 @@ def _fingerprint(subject: Subject) -> str:
     libraries = sorted(Path(library_folder()).glob("*ggml*"))
     if subject == "accelerator":
         libraries += files_of_package()
-    facts = [subject, version(), build_info(), cpu_name(), str(cpu_has_amx())]
+    held = os.environ.get("QSIFT_ACCEL_ISA", "")
+    facts = [subject, version(), build_info(), cpu_name(), str(cpu_has_amx()), held]
     facts += [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in libraries]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 

@@ -11,7 +11,8 @@
     X(dnnl_primitive_attr_create) X(dnnl_primitive_attr_destroy) X(dnnl_primitive_attr_set_scratchpad_mode)              \
     X(dnnl_primitive_create) X(dnnl_primitive_desc_destroy) X(dnnl_primitive_desc_query)                                 \
     X(dnnl_primitive_desc_query_md) X(dnnl_primitive_destroy) X(dnnl_primitive_execute)                                  \
-    X(dnnl_reorder_primitive_desc_create) X(dnnl_stream_create) X(dnnl_stream_destroy) X(dnnl_stream_wait) X(dnnl_version)
+    X(dnnl_reorder_primitive_desc_create) X(dnnl_set_max_cpu_isa) X(dnnl_stream_create) X(dnnl_stream_destroy)           \
+    X(dnnl_stream_wait) X(dnnl_version)
 
 // dnnl.hpp's code stands in this namespace, so a pointer declared here before it is what it calls by the function's name.
 // One that is forgotten stays a function of a library that is not linked, and the plug-in does not load.
@@ -25,8 +26,8 @@ QSIFT_ONEDNN_FUNCTIONS(QSIFT_DECLARE)
 
 namespace qsift {
 
-// Returns oneDNN's version. The first call opens the library at the path, for as long as the process lives; what needs
-// oneDNN is called after it. Throws where the library does not load.
+// Returns oneDNN's version. The first call opens the library at the path, for as long as the process lives, and holds it to
+// the instruction set that kernels() has; what needs oneDNN is called after it. Throws where the library does not load.
 const char * open_onednn(const char * path);
 
 } // namespace qsift

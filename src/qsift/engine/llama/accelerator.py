@@ -73,7 +73,7 @@ class Accelerator:
         exact = "exact" in self.modes and EXACT_TYPES.issuperset(types)
         if exact and self.kernels != "AMX":
             return "exact"
-        if "bf16" in self.usable_modes():
+        if "bf16" in self.modes and "bf16" in self.usable_modes():
             return "bf16"
         return "exact" if exact else None
 
