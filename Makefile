@@ -72,7 +72,7 @@ clean:
 ACCEL := $(wildcard src/qsift_accel/* src/qsift_accel/*/*)
 
 $(VENV)/.installed-accel: $(ACCEL) $(VENV)/.installed-demo
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check ./src/qsift_accel
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check './src/qsift_accel[onednn]'
 	@touch $@
 
 $(VENV)/.installed-%: pyproject.toml install.sh $(ACCEL)

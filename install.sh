@@ -78,7 +78,7 @@ case "$(uname -sm) $flags " in
         echo "This CPU gains from the accelerator: building qsift-accel."
         "$venv/bin/python" -m pip freeze --exclude-editable | grep -i "^llama.cpp.python==" >"$venv/llama-cpp-python.txt"
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-            --constraint "$venv/llama-cpp-python.txt" ./src/qsift_accel ||
+            --constraint "$venv/llama-cpp-python.txt" './src/qsift_accel[onednn]' ||
             echo "qsift-accel was not built (see above). qsift runs without it, slower on this CPU."
         ;;
 esac

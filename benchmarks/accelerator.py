@@ -5,8 +5,8 @@ torch, ONNX Runtime and OpenVINO?
 
 Models of the 0.6B shape with random weights, each peer in a process of its own, compared with torch's
 float32 result and then measured in turns. Rows go to benchmarks/results/accelerator.jsonl, but not where
-$ONEDNN_MAX_CPU_ISA or $QSIFT_ACCEL_ISA hold the engines to fewer instructions than the CPU has, and not beside
-a neighbour, which keeps a core busy.
+$QSIFT_ACCEL_ISA holds qsift, or $ONEDNN_MAX_CPU_ISA its peers, to fewer instructions than the CPU has, and not
+beside a neighbour, which keeps a core busy.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def main() -> None:
     options.trial |= bool(held) or options.neighbour
     run = Throughput(options)
     found = accelerator.load()
-    print(f"{machine_line()}\n{found.kernels}, oneDNN {found.onednn} {found.instruction_set}; {run.threads} threads")
+    print(f"{machine_line()}\n{found.kernels}, oneDNN {found.open_onednn()}; {run.threads} threads")
     if options.trial:
         print(f"Nothing is recorded. Held: {held or 'to nothing'}.")
     measured: list[Row] = []

@@ -1,7 +1,7 @@
 """Finds what the plug-in is compiled against, VERSION FOLDER, and prints it as a CMake list.
 
 ggml's folder in llama-cpp-python's source distribution of that version, which pip fetches into FOLDER;
-oneDNN's headers; oneDNN's library.
+oneDNN's headers.
 """
 
 import subprocess
@@ -34,5 +34,4 @@ def installed(package: str, name: str) -> Path:
 
 if __name__ == "__main__":
     headers = installed("onednn-devel-cpu-gomp", "include/oneapi/dnnl/dnnl.hpp").parents[2]
-    library = installed("onednn-cpu-gomp", "libdnnl.so.3")
-    print(ggml(sys.argv[1], Path(sys.argv[2])), headers, library, sep=";", end="")
+    print(ggml(sys.argv[1], Path(sys.argv[2])), headers, sep=";", end="")

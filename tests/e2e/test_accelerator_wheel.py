@@ -20,12 +20,12 @@ def test_the_wheel_works_in_a_clean_environment(tmp_path: Path) -> None:
     wheels, place = tmp_path / "wheels", tmp_path / "venv"
     pip = ["-m", "pip", "--quiet", "--disable-pip-version-check"]
 
-    def run(*command: str | Path) -> str:
+    def run(*command: str | Path, code: int = 0) -> str:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "QSIFT"))}
         env |= {"QSIFT_CACHE": str(tmp_path / "cache")}
         result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-        assert result.returncode == 0, result.stderr
-        return result.stdout
+        assert result.returncode == code, result.stderr
+        return result.stderr if code else result.stdout
 
     run(sys.executable, *pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT / "src/qsift_accel", ROOT)
     built = sorted(wheels.glob("*.whl"))
@@ -34,8 +34,11 @@ def test_the_wheel_works_in_a_clean_environment(tmp_path: Path) -> None:
     run(sys.executable, "-m", "venv", place)
     # llama-cpp-python comes from the wheel that pip kept when it compiled this environment's.
     run(place / "bin/python", *pip, "install", *built)
-    facts = run(place / "bin/qsift", "doctor", "--json")
-    assert '"onednn": "3.2.0"' in facts
-    vector = run(place / "bin/qsift", "embed", "demo-embedding", "a text", "--accel", "int8")
-    plain = run(place / "bin/qsift", "embed", "demo-embedding", "a text", "--accel", "off")
-    assert vector != plain and vector[:20] == plain[:20]
+    embed = (place / "bin/qsift", "embed", "demo-embedding", "a text", "--accel")
+    plain, exact = run(*embed, "off"), run(*embed, "exact")
+    assert exact != plain and exact[:20] == plain[:20], "without oneDNN"
+    assert "pip install 'qsift-accel[onednn]'" in run(*embed, "int8", code=1)
+    run(place / "bin/python", *pip, "install", f"{built[1]}[onednn]")
+    assert '"onednn": "3.2.0"' in run(place / "bin/qsift", "doctor", "--json")
+    vector = run(*embed, "int8")
+    assert vector not in (plain, exact) and vector[:20] == plain[:20]

@@ -29,17 +29,22 @@ def unasked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_auto_keeps_the_precision_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    def auto(kernels: str, instruction_set: str) -> list[str | None]:
-        found = Accelerator(kernels, "3.2.0", instruction_set, None, ())
+    def auto(kernels: str, *, onednn: bool = True) -> list[str | None]:
+        found = Accelerator(kernels, None, ())
+        modes = found.modes if onednn else found.modes[:1]
+        monkeypatch.setattr(Accelerator, "usable_modes", lambda _: modes)
         monkeypatch.setattr(accelerator, "load", lambda: found)
         files = ({"q8_0"}, {"q4_k", "q6_k"}, {"q4_0", "q4_1"}, {"bf16"}, {"f16"}, {"f32"})
         return [choose("auto", types) for types in files]
 
-    assert auto("AVX512_VNNI", "AMX") == ["bf16", "bf16", "bf16", "bf16", None, None]
-    assert auto("AVX512_VNNI", "AVX512_BF16") == ["exact", "exact", "bf16", "bf16", None, None]
-    assert auto("AVX512_VNNI", "AVX512_VNNI") == ["exact", "exact", None, None, None, None]
-    assert auto("AVX2_VNNI", "AVX2_VNNI") == ["exact", "exact", None, None, None, None]
-    assert auto("AVX2", "AVX2") == [None] * 6, "int8 costs more than Q8_0 and has to be asked for"
+    assert auto("AMX") == ["bf16", "bf16", "bf16", "bf16", None, None]
+    assert auto("AVX512_BF16") == ["exact", "exact", "bf16", "bf16", None, None]
+    for kernels in ("AVX512_VNNI", "AVX2_VNNI"):
+        assert auto(kernels) == ["exact", "exact", None, None, None, None]
+    for kernels in ("AMX", "AVX512_BF16"):
+        assert auto(kernels, onednn=False) == ["exact", "exact", None, None, None, None]
+    for kernels in ("AVX512", "AVX2"):
+        assert auto(kernels) == [None] * 6, "int8 costs more than Q8_0 and has to be asked for"
     assert choose("off") is None
 
 
@@ -146,6 +151,110 @@ def test_a_mode_that_the_cpu_lacks_is_declined(monkeypatch: pytest.MonkeyPatch) 
         "try: accelerator.choose('bf16')\n"
         "except accelerator.Declined as reason: print(reason)\n"
     )
-    env = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    env = os.environ | {"QSIFT_ACCEL_ISA": "AVX2"}
     result = subprocess.run([sys.executable, "-c", child], env=env, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "This CPU gains nothing from bf16 (it has AVX2)."
+
+
+# Which library is in the process, and what each mode says of it.
+MODES = """
+from qsift import Embedder, EngineError, EngineOptions
+from qsift.engine import doctor
+for accel in ("exact", "auto", "bf16", "int8"):
+    try:
+        with Embedder.load("demo-embedding", options=EngineOptions(accel=accel)) as embedder:
+            embedder.encode_document("a text")
+            print(embedder.engine.accel, "libdnnl" in open("/proc/self/maps").read())
+    except EngineError as error:
+        print(error)
+facts = doctor.examine().accelerator
+print(facts)
+print(facts.onednn_problem)
+"""
+
+
+def modes(folder: Path, kernels: str, **environment: str) -> list[str]:
+    """Returns what a child prints that finds in the folder what is there of oneDNN, before what is installed."""
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    env = os.environ | {"QSIFT_CACHE": str(folder / "cache"), "QSIFT_ACCEL_ISA": kernels, "PYTHONPATH": path}
+    env |= environment
+    result = subprocess.run([sys.executable, "-c", MODES], env=env, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def package(folder: Path, *files: str) -> None:
+    """Writes what pip would tell of an installed oneDNN that has these files."""
+    facts = folder / "onednn_cpu_gomp-2023.2.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: onednn-cpu-gomp\nVersion: 2023.2.0\n")
+    (facts / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+
+
+@pytest.fixture
+def best() -> str:
+    """The best instruction set of this CPU; where that has no bf16, the test is skipped."""
+    found = accelerator.load()
+    if "bf16" not in found.modes:
+        pytest.skip("this CPU has no bf16")
+    return found.kernels
+
+
+@needs_plug_in
+@pytest.mark.parametrize("torchs", ["", "AVX2"])
+def test_onednn_is_opened_for_the_modes_that_need_it_whatever_torch_is_held_to(
+    torchs: str, tmp_path: Path, best: str
+) -> None:
+    exact, auto, *others, shown, problem = modes(tmp_path, best, ONEDNN_MAX_CPU_ISA=torchs)
+    assert exact == "exact False"
+    assert auto == ("bf16 True" if best == "AMX" else "exact False")
+    assert others == ["bf16 True", "int8 True"]
+    assert f"by default, {best}, oneDNN 3.2.0; packed" in shown and problem == "None"
+
+
+@needs_plug_in
+def test_an_accelerator_that_is_held_has_the_modes_that_gain_there(tmp_path: Path, best: str) -> None:
+    *computed, shown, _ = modes(tmp_path, "AVX512_VNNI")
+    assert computed == ["exact False", "exact False", "None False", "int8 True"]
+    assert shown == "exact by default, AVX512_VNNI, oneDNN 3.2.0; packed, a 0.6B model takes: exact 495 MB, int8 443 MB"
+    *computed, shown, _ = modes(tmp_path, "AVX2")
+    assert computed == ["None False"] * 4, "and the self-check's answer for the other is not taken"
+    assert shown == "off by default, AVX2, oneDNN 3.2.0; this CPU gains nothing"
+
+
+@needs_plug_in
+def test_without_onednn_exact_computes_and_the_other_modes_say_how_to_get_it(tmp_path: Path, best: str) -> None:
+    package(tmp_path)
+    exact, auto, *others, shown, problem = modes(tmp_path, best)
+    assert (exact, auto) == ("exact False", "exact False")
+    assert set(others) == {
+        "The accelerator's modes bf16 and int8 need oneDNN, which is not installed. "
+        "Install it with: pip install 'qsift-accel[onednn]'."
+    }
+    assert f"exact by default, {best}, without oneDNN; packed, a 0.6B model takes: exact 495 MB" in shown
+    assert problem == others[0]
+
+
+@needs_plug_in
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "No such file"), (b"", "file too short"), (b"no library" * 99, "invalid ELF header")],
+)
+def test_a_damaged_onednn_is_said_to_be_so(content: bytes | None, reason: str, tmp_path: Path, best: str) -> None:
+    package(tmp_path, "libdnnl.so.3")
+    if content is not None:
+        (tmp_path / "libdnnl.so.3").write_bytes(content)
+    exact, auto, *others, shown, _ = modes(tmp_path, best)
+    assert (exact, auto) == ("exact False", "exact False") and "without oneDNN" in shown
+    for told in others:
+        assert told.startswith(
+            "The accelerator's modes bf16 and int8 need oneDNN, which does not load (opening oneDNN: "
+        )
+        assert reason in told and told.endswith("Install it anew with: pip install --force-reinstall onednn-cpu-gomp.")
+
+
+@needs_plug_in
+def test_a_library_that_lacks_a_function_is_not_taken_for_onednn(tmp_path: Path, best: str) -> None:
+    package(tmp_path, "libdnnl.so.3")
+    (tmp_path / "libdnnl.so.3").symlink_to(accelerator.files_of_package()[0])
+    assert "undefined symbol: dnnl_engine_create" in modes(tmp_path, best)[2]

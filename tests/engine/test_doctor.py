@@ -124,10 +124,11 @@ def test_no_quant_is_recommended_where_none_was_measured(facts: Installation):
     assert "Prefer" not in reasons(facts)
 
 
-OFF = Acceleration(
-    None, (), None, None, None, "The package qsift-accel is not installed. Install it with: pip install …"
+OFF = Acceleration(None, (), None, None, "The package qsift-accel is not installed. Install it with: pip install …")
+ON = Acceleration("exact", ("exact", "bf16", "int8"), "AVX512_BF16", "3.2.0", PASSED.reason)
+WITHOUT = Acceleration(
+    "exact", ("exact",), "AMX", None, PASSED.reason, "They need oneDNN. Install it with: pip install …"
 )
-ON = Acceleration("exact", ("exact", "bf16", "int8"), "AVX512_VNNI", "3.2.0", "AVX512_BF16", PASSED.reason)
 
 
 def test_an_accelerator_that_the_cpu_would_gain_from_is_recommended():
@@ -142,6 +143,15 @@ def test_an_accelerator_that_the_cpu_would_gain_from_is_recommended():
         assert "accelerator is off" not in reasons(facts)
 
 
+def test_onednn_is_recommended_where_the_cpu_would_gain_from_it():
+    gaining = replace(LAPTOP, cpu_features=AVX512, build_features=AVX512)
+    assert f"{WITHOUT.onednn_problem} With AMX, bf16 is then" in reasons(replace(gaining, accelerator=WITHOUT))
+    plain = replace(gaining, accelerator=replace(WITHOUT, kernels="AVX512_BF16"))
+    assert f"{WITHOUT.onednn_problem}" in reasons(plain) and "AMX" not in reasons(plain)
+    for facts in (replace(gaining, accelerator=ON), replace(gaining, accelerator=WITHOUT, gpu=True)):
+        assert "oneDNN" not in reasons(facts)
+
+
 def test_with_the_accelerator_the_more_exact_file_is_recommended():
     assert "Prefer Q8_0" in reasons(replace(LAPTOP, build_features=AVX512, accelerator=ON))
     assert "Prefer Q6_K" in reasons(replace(LAPTOP, build_features=AVX512, accelerator=OFF))
@@ -149,11 +159,12 @@ def test_with_the_accelerator_the_more_exact_file_is_recommended():
 
 def test_the_accelerator_is_shown_in_one_line():
     assert str(ON) == (
-        "exact by default, AVX512_VNNI, oneDNN 3.2.0 AVX512_BF16; "
+        "exact by default, AVX512_BF16, oneDNN 3.2.0; "
         "packed, a 0.6B model takes: exact 495 MB, bf16 881 MB, int8 443 MB"
     )
+    assert str(WITHOUT) == "exact by default, AMX, without oneDNN; packed, a 0.6B model takes: exact 495 MB"
     assert str(OFF) == f"off: {OFF.reason}"
-    assert str(Acceleration(None, (), "AVX2", "3.2.0", "AVX2", PASSED.reason)).endswith("this CPU gains nothing")
+    assert str(Acceleration(None, (), "AVX2", "3.2.0", PASSED.reason)).endswith("this CPU gains nothing")
 
 
 def test_a_gpu_that_the_build_does_not_use_leads_to_its_wheel():

@@ -64,27 +64,27 @@ class Acceleration:
 
     Attributes:
         default: the mode that "auto" comes to; None for llama.cpp's own kernels.
-        modes: those that the CPU gains from.
-        kernels: what the plug-in's own kernels use of the CPU, such as "AVX512_VNNI"; None where it is not loaded.
-        onednn: oneDNN's version; None as above.
-        instruction_set: what oneDNN uses of the CPU, such as "AVX512_BF16"; None as above.
+        modes: those that the CPU gains from and that can compute; without oneDNN, exact alone.
+        kernels: the best of the CPU's instruction sets, such as "AVX512_VNNI"; None where it is not loaded.
+        onednn: oneDNN's version; None where it is missing, or as above.
         reason: why it is not loaded, or what the self-check said.
+        onednn_problem: why oneDNN cannot be used, where bf16 would gain or int8 is asked for; None elsewhere.
     """
 
     default: Mode | None
     modes: tuple[Mode, ...]
     kernels: str | None
     onednn: str | None
-    instruction_set: str | None
     reason: str
+    onednn_problem: str | None = None
 
     def __str__(self) -> str:
-        if self.onednn is None:
+        if self.kernels is None:
             return f"off: {self.reason}"
         parts = [
             f"{self.default or 'off'} by default",
-            f"{self.kernels}",
-            f"oneDNN {self.onednn} {self.instruction_set}",
+            self.kernels,
+            f"oneDNN {self.onednn}" if self.onednn else "without oneDNN",
         ]
         sizes = ", ".join(f"{mode} {PACKED[mode] / 1e6:.0f} MB" for mode in self.modes)
         return ", ".join(parts) + (f"; packed, a 0.6B model takes: {sizes}" if sizes else "; this CPU gains nothing")
@@ -202,9 +202,14 @@ def _acceleration(*, again: bool) -> Acceleration:
             raise Declined(check.reason)
         found = accelerator.load()
     except Declined as reason:
-        return Acceleration(None, (), None, None, None, str(reason))
+        return Acceleration(None, (), None, None, str(reason))
+    onednn = problem = None
     mode = accelerator_mode(EngineOptions())
-    return Acceleration(mode, found.modes, found.kernels, found.onednn, found.instruction_set, check.reason)
+    try:
+        onednn = found.open_onednn()
+    except EngineError as error:
+        problem = str(error) if "bf16" in found.modes or mode == "int8" else None
+    return Acceleration(mode, found.usable_modes(), found.kernels, onednn, check.reason, problem)
 
 
 def features_of_build(line: str) -> tuple[str, ...]:
@@ -258,10 +263,13 @@ def _on_accelerator(facts: Installation) -> Iterator[Advice]:
         gains
         and facts.system == "Linux x86_64"
         and facts.accelerator
-        and facts.accelerator.onednn is None
+        and facts.accelerator.kernels is None
         and not facts.gpu
     ):
         yield Advice(f"The accelerator is off. {facts.accelerator.reason}")
+    if facts.accelerator and facts.accelerator.onednn_problem and not facts.gpu:
+        gain = " With AMX, bf16 is then what 'auto' takes." if facts.accelerator.kernels == "AMX" else ""
+        yield Advice(f"{facts.accelerator.onednn_problem}{gain}")
 
 
 def _on_quants(facts: Installation) -> Iterator[Advice]:

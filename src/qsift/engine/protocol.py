@@ -129,7 +129,7 @@ class EngineOptions:
             file in its own arithmetic, "bf16" adds next to nothing to the error of the file, "int8" is the
             fastest and less exact, "off" leaves all to llama.cpp; "auto" takes $QSIFT_ACCEL, or else the fastest
             mode that costs no accuracy on this CPU (see `Accelerator.auto`). Where it cannot be used, llama.cpp
-            computes as without it.
+            computes as without it; but "bf16" and "int8" need oneDNN, and are an EngineError where it is missing.
     """
 
     device: Device = "auto"

@@ -38,7 +38,7 @@ MODEL = Path(__file__).parent / "selfcheck.gguf"
 """A model of two blocks whose weights are of all the types that AMX kernels exist for."""
 
 Subject = Literal["repacked", "accelerator"]
-"""What is checked: llama.cpp's repacked weights, or the accelerator in each mode that the CPU gains from."""
+"""What is checked: llama.cpp's repacked weights, or the accelerator in each mode that can compute here."""
 
 _TIMEOUT = 120
 _LEAST_COSINE = 0.98
@@ -148,7 +148,7 @@ def child(subject: Subject) -> None:
     if subject == "repacked":
         others = [vectors(repacked=True)]
     else:
-        others = [vectors(accel=mode) for mode in load_accelerator().modes]
+        others = [vectors(accel=mode) for mode in load_accelerator().usable_modes()]
     cosine = min((float(np.min(np.sum(plain * other, axis=1))) for other in others), default=1.0)
     print(f"cosine={cosine:.6f}", flush=True)
 
@@ -180,7 +180,8 @@ def _fingerprint(subject: Subject) -> str:
     libraries = sorted(Path(library_folder()).glob("*ggml*"))
     if subject == "accelerator":
         libraries += files_of_package()
-    facts = [subject, version(), build_info(), cpu_name(), str(cpu_has_amx())]
+    held = os.environ.get("QSIFT_ACCEL_ISA", "")
+    facts = [subject, version(), build_info(), cpu_name(), str(cpu_has_amx()), held]
     facts += [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in libraries]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 

@@ -18,24 +18,15 @@ def load() -> ctypes.CDLL:
     """Returns the shared library; llama_cpp must be loaded before, because it takes ggml's functions from there.
 
     Raises:
-        OSError: it, or oneDNN, is missing or does not load.
+        OSError: it is missing or does not load.
     """
-    ctypes.CDLL(str(onednn_library()))  # by its soname, the plug-in finds it from here on
     return ctypes.CDLL(str(LIBRARY))
 
 
-def onednn_library() -> Path:
-    """Returns where pip put oneDNN, which depends on how the environment was made.
-
-    Raises:
-        OSError: it is missing.
-    """
-    name = "libdnnl.so.3"
+def onednn_library() -> Path | None:
+    """Returns where pip put oneDNN, which depends on how the environment was made; None where it is not installed."""
     try:
         files = distribution("onednn-cpu-gomp").files or []
-    except PackageNotFoundError as error:
-        raise OSError("the package onednn-cpu-gomp is missing") from error
-    for file in files:
-        if file.name == name and (path := Path(str(file.locate()))).exists():
-            return path
-    raise OSError(f"{name} is missing from the package onednn-cpu-gomp")
+    except PackageNotFoundError:
+        return None
+    return next((Path(str(file.locate())) for file in files if file.name == "libdnnl.so.3"), None)

@@ -4,6 +4,7 @@
 #include "failure.h"
 #include "formats.h"
 #include "kernels.h"
+#include "onednn.h"
 #include "operations.h"
 
 #include <cstddef>
@@ -169,17 +170,11 @@ EXPORT void qsift_accel_read_logits(bool are_read) { qsift::logits_are_read = ar
 EXPORT size_t qsift_accel_packed_bytes(void) { return qsift::packed_bytes; } // of all models in memory
 EXPORT void qsift_accel_set_pack_threads(int n) { qsift::pack_threads = n; }
 
-EXPORT const char * qsift_accel_instruction_set(void) {
-    static const std::string name = qsift::instruction_set();
-    return name.c_str();
-}
-
 EXPORT const char * qsift_accel_kernels(void) { return qsift::kernels_name(); }
 
-EXPORT const char * qsift_accel_onednn(void) {
-    static const std::string version = [] {
-        const dnnl_version_t * v = dnnl_version();
-        return std::to_string(v->major) + "." + std::to_string(v->minor) + "." + std::to_string(v->patch);
-    }();
-    return version.c_str();
+// Opens oneDNN's library, which the modes bf16 and int8 need, and returns its version; null where it does not load.
+EXPORT const char * qsift_accel_open_onednn(const char * path) {
+    const char * version = nullptr;
+    qsift::guarded("opening oneDNN", [&] { version = qsift::open_onednn(path); });
+    return version;
 }

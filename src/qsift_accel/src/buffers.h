@@ -2,6 +2,7 @@
 #pragma once
 
 #include "ggml-backend-impl.h"
+#include "layouts.h"
 
 #include <atomic>
 
@@ -12,6 +13,9 @@ inline std::atomic<int> pack_threads{1};
 
 // Whether buffers of this type hold packed weights.
 bool is_ours(ggml_backend_buffer_type_t buft);
+
+// How a buffer of a type of ours keeps weights.
+const Layout & layout_of(ggml_backend_buffer_type_t buft);
 
 // A NULL-terminated array, as ggml's own CPU backend gives one: exact, bf16, int8.
 ggml_backend_buffer_type_t * extra_bufts(ggml_backend_dev_t device);

@@ -121,6 +121,7 @@ struct Kernels {
 // Those of the best instruction set that the CPU has, or of the one that $QSIFT_ACCEL_ISA names where the CPU has it.
 const Kernels & kernels();
 const char * kernels_name();
+int onednn_isa(); // the same instruction set as a dnnl_cpu_isa_t
 
 // What attend() takes at most: a head's width, which must be a multiple of 16 too, and heads that share keys and values.
 constexpr int64_t MAX_HEAD_WIDTH = 256, MAX_GROUP = 16;

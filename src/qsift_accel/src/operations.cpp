@@ -1,7 +1,6 @@
 #include "operations.h"
 
 #include "buffers.h"
-#include "formats.h"
 #include "ggml-impl.h"
 #include "kernels.h"
 
@@ -28,7 +27,7 @@ const ggml_tensor * product_before(const ggml_tensor * op) {
     return op && is_product(op) ? op : nullptr;
 }
 
-Mode mode_of(const ggml_tensor * product) { return *static_cast<const Mode *>(product->src[0]->buffer->buft->context); }
+const Layout & layout_of(const ggml_tensor * product) { return qsift::layout_of(product->src[0]->buffer->buft); }
 
 bool supports_norm(const ggml_tensor * op) {
     const ggml_tensor * input = op->src[0];
@@ -59,26 +58,14 @@ struct Taken {
 
 void multiply(Runners & runners, const ggml_tensor * node, Taken & taken) {
     const ggml_tensor *weight = node->src[0], *input = node->src[1];
-    const Mode mode = mode_of(node);
-    const Format * format = mode == Mode::exact ? format_of(weight->type) : nullptr;
-    const float * rows = static_cast<const float *>(input->data);
-    float * out = static_cast<float *>(node->data);
+    const Layout & layout = layout_of(node);
+    const Format * format = layout.format(weight);
     if (input != taken.input || format != taken.format) {
         runners.exact.finish(runners.n_threads);
-        taken = {};
-        if (format) {
-            runners.exact.take(*format, rows, input->nb[1], input->ne[1], input->ne[0], runners.n_threads);
-        } else {
-            runners.onednn.n_threads = runners.n_threads;
-            runners.onednn.take(mode, rows, input->nb[1], input->ne[1], input->ne[0]);
-        }
+        layout.take(runners, weight, input);
         taken = {input, format};
     }
-    if (format) {
-        runners.exact.add(panels(*format, weight->ne[1], weight->ne[0], weight->data), out);
-    } else {
-        runners.onednn.multiply(Packing::of(mode, weight->ne[1], weight->ne[0]), weight->data, out);
-    }
+    layout.multiply(runners, weight, static_cast<float *>(node->data));
 }
 
 void attend(int n_threads, const ggml_tensor * node) {
@@ -86,7 +73,7 @@ void attend(int n_threads, const ggml_tensor * node) {
     const auto heads = [](const ggml_tensor * t) { return Heads{static_cast<const char *>(t->data), t->nb[1], t->nb[2]}; };
     float scale;
     std::memcpy(&scale, node->op_params, sizeof scale);
-    const bool bf16 = mode_of(product_before(node)) != Mode::exact && kernels().attend_bf16 && q->ne[0] % 32 == 0;
+    const bool bf16 = layout_of(product_before(node)).mode != Mode::exact && kernels().attend_bf16 && q->ne[0] % 32 == 0;
     (bf16 ? kernels().attend_bf16 : kernels().attend)(
         {heads(q), heads(k), heads(v), mask ? static_cast<const char *>(mask->data) : nullptr, mask ? mask->nb[1] : 0,
          static_cast<float *>(node->data), q->ne[1], k->ne[1], q->ne[2], k->ne[2], q->ne[0], scale}, n_threads);

@@ -2,8 +2,7 @@
 #pragma once
 
 #include "ggml-backend-impl.h"
-#include "exact.h"
-#include "product.h"
+#include "layouts.h"
 
 namespace qsift {
 
@@ -14,13 +13,6 @@ bool supports(const ggml_tensor * op);
 // every output of an embedding context too; where nobody reads them, supports() takes the head and compute() leaves it out.
 extern thread_local bool logits_are_read;
 bool is_unread_head(const ggml_tensor * op);
-
-// What computes on one thread's behalf.
-struct Runners {
-    int n_threads = 1;
-    Runner onednn;
-    ExactRunner exact;
-};
 
 // Computes a graph of operations that are supported, and views. Throws what oneDNN throws.
 void compute(Runners & runners, ggml_cgraph * graph);

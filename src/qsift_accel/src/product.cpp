@@ -169,19 +169,4 @@ const Runner::Prepared & Runner::prepared(const Packing & packing) {
     return prepared_.emplace(key, Prepared{dnnl::matmul(wanted), wanted.src_desc(), wanted.dst_desc(), wanted.scratchpad_desc()}).first->second;
 }
 
-std::string instruction_set() {
-    switch (dnnl::get_effective_cpu_isa()) {
-        case dnnl::cpu_isa::avx2: return "AVX2";
-        case dnnl::cpu_isa::avx2_vnni: return "AVX2_VNNI";
-        case dnnl::cpu_isa::avx2_vnni_2: return "AVX2_VNNI_2";
-        case dnnl::cpu_isa::avx512_core: return "AVX512";
-        case dnnl::cpu_isa::avx512_core_vnni: return "AVX512_VNNI";
-        case dnnl::cpu_isa::avx512_core_bf16: return "AVX512_BF16";
-        case dnnl::cpu_isa::avx512_core_fp16: return "AVX512_FP16";
-        case dnnl::cpu_isa::avx512_core_amx: return "AMX";
-        case dnnl::cpu_isa::avx512_core_amx_fp16: return "AMX_FP16";
-        default: return "SSE4.1";
-    }
-}
-
 } // namespace qsift

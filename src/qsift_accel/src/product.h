@@ -1,13 +1,13 @@
-// Products with a packed weight, by oneDNN. This file knows no ggml.
+// Products with a packed weight, by oneDNN, which must be open. This file knows no ggml.
 #pragma once
+
+#include "onednn.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
-#include <oneapi/dnnl/dnnl.hpp>
-#include <string>
 #include <tuple>
 #include <vector>
 
@@ -68,5 +68,4 @@ private:
     int64_t m_ = 0, k_ = 0;
 };
 
-std::string instruction_set(); // oneDNN's name of what it uses
 } // namespace qsift

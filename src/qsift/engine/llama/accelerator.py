@@ -2,7 +2,7 @@
 
 The package qsift_accel is optional, and qsift works the same without it. Nothing here is lost if it is
 missing, was compiled for another llama.cpp, or fails: then ggml's own kernels compute, and one line in
-the log says why.
+the log says why. Only a mode that was asked for and lacks oneDNN, which one command installs, is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 from .library import LlamaModel, gpu_layers, held_interrupts, library, version
 from qsift.engine.machine import physical_cores
 from qsift.engine.protocol import Accel, EngineOptions
-from qsift.errors import ModelFileError
+from qsift.errors import EngineError, ModelFileError
 from qsift.models import ModelFile
 
 logger = logging.getLogger("qsift.accelerator")
@@ -27,11 +27,12 @@ logger = logging.getLogger("qsift.accelerator")
 Mode = Literal["exact", "bf16", "int8"]
 
 _BLOCK_WEIGHTS = rb"^blk\.[0-9]+\.(attn_(q|k|v|output)|ffn_(gate|up|down))\.weight$"
-_BF16 = ("AVX512_BF16", "AVX512_FP16", "AMX", "AMX_FP16")
-_INT8 = ("AVX2_VNNI", "AVX2_VNNI_2", "AVX512_VNNI", *_BF16)
-
-_AMX = ("AMX", "AMX_FP16")
-_EXACT = ("AVX2_VNNI", "AVX512_VNNI")
+_MODES: dict[str, tuple[Mode, ...]] = {
+    "AMX": ("exact", "bf16", "int8"),
+    "AVX512_BF16": ("exact", "bf16", "int8"),
+    "AVX512_VNNI": ("exact", "int8"),
+    "AVX2_VNNI": ("exact", "int8"),
+}
 
 EXACT_TYPES = frozenset({"q8_0", "q6_k", "q5_k", "q4_k", "q4_0", "iq4_nl", "iq4_xs"})
 """Types of block weights that the mode "exact" has a kernel for."""
@@ -46,27 +47,18 @@ class Accelerator:
     """The plug-in, loaded into llama.cpp for as long as the process lives.
 
     Attributes:
-        kernels: what the plug-in's own kernels use of the CPU, such as "AVX512_VNNI".
-        onednn: oneDNN's version.
-        instruction_set: what oneDNN uses of the CPU, such as "AVX512_BF16".
+        kernels: the best that the plug-in found of the CPU's instruction sets, such as "AVX512_VNNI".
         handle: its functions.
     """
 
     kernels: str
-    onednn: str
-    instruction_set: str
     handle: Any
     _buffer_types: tuple[int, ...]
 
     @property
     def modes(self) -> tuple[Mode, ...]:
         """The modes that this CPU gains from, in the order of `Mode`; empty where there are none."""
-        gains = {
-            "exact": self.kernels in _EXACT,
-            "bf16": self.instruction_set in _BF16,
-            "int8": self.instruction_set in _INT8,
-        }
-        return tuple(mode for mode in get_args(Mode) if gains[mode])
+        return _MODES.get(self.kernels, ())
 
     def auto(self, types: Collection[str]) -> Mode | None:
         """Returns what "auto" comes to for block weights of these types; None for llama.cpp's own kernels.
@@ -74,13 +66,40 @@ class Accelerator:
         It is the fastest mode that costs no accuracy, as measured by benchmarks/accelerator.py: bf16 with AMX; exact
         where the CPU has VNNI; bf16 for what exact has no kernel for. F16 and F32 are more exact than either. int8 is
         faster still, and has to be asked for, because its own error on random weights is larger than that of Q8_0 (a
-        cosine of 0.9987 against 0.9995).
+        cosine of 0.9987 against 0.9995). Without oneDNN there is no bf16.
         """
         if {"f16", "f32"} & set(types):
             return None
-        if "exact" in self.modes and self.instruction_set not in _AMX and EXACT_TYPES.issuperset(types):
+        exact = "exact" in self.modes and EXACT_TYPES.issuperset(types)
+        if exact and self.kernels != "AMX":
             return "exact"
-        return "bf16" if "bf16" in self.modes else None
+        if "bf16" in self.modes and "bf16" in self.usable_modes():
+            return "bf16"
+        return "exact" if exact else None
+
+    def usable_modes(self) -> tuple[Mode, ...]:
+        """Returns those of `modes` that can compute: without oneDNN, exact alone."""
+        try:
+            self.open_onednn()
+        except EngineError:
+            return tuple(mode for mode in self.modes if mode == "exact")
+        return self.modes
+
+    def open_onednn(self) -> str:
+        """Returns the version of oneDNN, whose library is opened at the first call; the mode exact does without.
+
+        Raises:
+            EngineError: it is missing, or does not load.
+        """
+        import qsift_accel
+
+        needed = "The accelerator's modes bf16 and int8 need oneDNN, which"
+        if not (path := qsift_accel.onednn_library()):
+            raise EngineError(f"{needed} is not installed. Install it with: pip install 'qsift-accel[onednn]'.")
+        if not (found := self.handle.qsift_accel_open_onednn(os.fsencode(path))):
+            remedy = "Install it anew with: pip install --force-reinstall onednn-cpu-gomp."
+            raise EngineError(f"{needed} does not load ({self.error()}). {remedy}")
+        return str(found.decode())
 
     @property
     def packed_bytes(self) -> int:
@@ -106,7 +125,13 @@ class Accelerator:
         }
 
     def overrides(self, mode: Mode) -> int:
-        """Returns the address of llama.cpp's table that sends the block weights to the plug-in; it stays valid."""
+        """Returns the address of llama.cpp's table that sends the block weights to the plug-in; it stays valid.
+
+        Raises:
+            EngineError: as `open_onednn`, for the modes that need it.
+        """
+        if mode != "exact":
+            self.open_onednn()
         return ctypes.addressof(self._overrides[mode])
 
 
@@ -158,8 +183,7 @@ def _registered(lib: Any, plug_in: Any, path: bytes) -> Accelerator | str:
         (lib.ggml_backend_reg_get_proc_address, pointer, [pointer, text]),
         (plug_in.qsift_accel_error, text, []),
         (plug_in.qsift_accel_kernels, text, []),
-        (plug_in.qsift_accel_onednn, text, []),
-        (plug_in.qsift_accel_instruction_set, text, []),
+        (plug_in.qsift_accel_open_onednn, text, [text]),
         (plug_in.qsift_accel_packed_bytes, ctypes.c_size_t, []),
         (plug_in.qsift_accel_read_logits, None, [ctypes.c_bool]),
         (plug_in.qsift_accel_set_pack_threads, None, [ctypes.c_int]),
@@ -176,8 +200,6 @@ def _registered(lib: Any, plug_in: Any, path: bytes) -> Accelerator | str:
     plug_in.qsift_accel_set_pack_threads(physical_cores())
     return Accelerator(
         plug_in.qsift_accel_kernels().decode(),
-        plug_in.qsift_accel_onednn().decode(),
-        plug_in.qsift_accel_instruction_set().decode(),
         plug_in,
         tuple(types[i] for i in range(len(get_args(Mode)))),
     )
@@ -196,12 +218,12 @@ def load() -> Accelerator:
 
 
 def files_of_package() -> list[Path]:
-    """Returns the shared libraries that the plug-in consists of; empty where it is not installed."""
+    """Returns the shared libraries that the plug-in consists of, oneDNN among them; empty where it is not installed."""
     try:
         import qsift_accel
     except ImportError:
         return []
-    return [path for path in (qsift_accel.LIBRARY, qsift_accel.onednn_library()) if path.exists()]
+    return [path for path in (qsift_accel.LIBRARY, qsift_accel.onednn_library()) if path and path.exists()]
 
 
 def wish(options: EngineOptions) -> Accel:
@@ -233,8 +255,7 @@ def choose(word: Accel, types: Collection[str] = ()) -> Mode | None:
     if word == "auto":
         return found.auto(types)
     if word not in found.modes:
-        has = found.kernels if word == "exact" else found.instruction_set
-        raise Declined(f"This CPU gains nothing from {word} (it has {has}).")
+        raise Declined(f"This CPU gains nothing from {word} (it has {found.kernels}).")
     if word == "exact" and (without := set(types) - EXACT_TYPES):
         told, known = (", ".join(sorted(names)).upper() for names in (without, EXACT_TYPES))
         raise Declined(f"The mode exact has no kernel for weights of the type {told}, only for {known}.")
@@ -247,7 +268,7 @@ def load_model(
     """Returns a model and the mode that it runs in, which is None where its weights could not be packed.
 
     Raises:
-        ModelFileError, EngineError: as `LlamaModel`.
+        ModelFileError, EngineError: as `LlamaModel`; or the mode needs oneDNN, see `Accelerator.open_onednn`.
     """
     if mode is None:
         return LlamaModel(file, options, extra_buffers=extra_buffers), None
