@@ -39,6 +39,8 @@ def library() -> Any:
     Raises:
         EngineError: llama-cpp-python is missing or its shared library does not load.
     """
+    # With CUDA graphs llama.cpp 0.3.36 ends the process among ragged texts, "an illegal instruction" (seen on an H200).
+    os.environ.setdefault("GGML_CUDA_DISABLE_GRAPHS", "1")
     try:
         from llama_cpp import llama_cpp as lib
     except Exception as error:  # a missing package, or whatever the loader of shared libraries raises
