@@ -107,6 +107,8 @@ def test_a_line_is_read_to_the_letter() -> None:
     assert ignores("a  ", "a") and ignores("a\\ ", "a ") and ignores("a\\\\ ", "a\\") and ignores("a\t", "a\t")
     assert ignores("a\r\nb\r\n", "a") and ignores("\\#a", "#a") and ignores("\\!a", "!a") and ignores("a\nb\n!a", "b")
     assert ignores("a\n!a", "a") is False and ignores("# a", "# a") is None and ignores("", "a") is None
+    assert ignores("-**/a", "-a") and ignores("a**/b", "a/c/b") and ignores("a/b**", "a/bc/d")
+    assert not ignores("?**/b", "abb") and not ignores("a**", "b/a/b")
     assert ignores("量?.md", "量子.md") and ignores("*.md", "line\nend.md")
     for nothing in ("/", "!", "//", "[a", "a\\", "[[:odd:]]", "[z-a]"):
         assert ignores(nothing, "a") is None

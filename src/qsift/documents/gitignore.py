@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-# "**" is special between slashes and at the ends alone; elsewhere it is one star.
+# "**" is special between slashes and at the ends alone; elsewhere it is one star. Git compares what comes before the
+# first of these characters on its own, so the beginning is behind that: "a**/b" takes in "ab" and "a/c/b".
+_LITERAL = re.compile(r"[^*?\[\\]*")
 _TOKEN = re.compile(
     r"(?P<folders>(?:(?<=/)|\A)\*\*+(?P<quoted>\\?)/)|(?P<all>(?:(?<=/)|\A)\*\*+\Z)|(?P<star>\*+)"
     r"|(?P<one>\?)|(?P<set>\[)|\\(?P<quote>.)|(?P<plain>[^\\*?\[]+)",
@@ -86,8 +88,12 @@ def _pattern(line: str) -> Pattern | None:
     folders_only = glob.endswith("/")
     glob = glob.removesuffix("/")
     by_name = "/" not in glob
-    regex = _regex(glob.removeprefix("/"))
-    return Pattern(re.compile(regex, re.DOTALL), ignores, folders_only, by_name) if regex else None
+    glob = glob.removeprefix("/")
+    literal = "" if by_name else _LITERAL.match(glob)[0]  # type: ignore[index]
+    regex = _regex(glob[len(literal) :])
+    if regex is None or not literal + regex:
+        return None
+    return Pattern(re.compile(re.escape(literal) + regex, re.DOTALL), ignores, folders_only, by_name)
 
 
 def _regex(glob: str) -> str | None:
